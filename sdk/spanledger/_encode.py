@@ -1,0 +1,102 @@
+"""From queued things to request bodies, on the sending thread.
+
+The OTLP encoder is imported here and lazily: it pulls in protobuf, and a program that imports Spanledger should not pay for
+that before it has something to send.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from opentelemetry.sdk.trace import ReadableSpan
+
+from spanledger._config import Capture
+from spanledger._privacy import strip_foreign_content
+
+SCOPE: Final = "spanledger"
+_SPAN_CHARS: Final = 512
+"""What a span weighs in the queue besides its strings."""
+
+FeedbackItem = Mapping[str, object]
+
+
+def span_chars(span: ReadableSpan) -> int:
+    """About how many characters a span holds in memory. Runs in the host's call, so it looks at strings only."""
+    total = _SPAN_CHARS
+    attributes = span.attributes
+    if attributes:
+        # `.copy()` is one C call; iterating the proxy would be a Python call per attribute.
+        for value in attributes.copy().values():  # type: ignore[attr-defined]
+            if type(value) is str:
+                total += len(value)
+    return total
+
+
+def feedback_chars(item: FeedbackItem) -> int:
+    """About how many characters a judgement holds in memory."""
+    return 256 + sum(len(value) for value in item.values() if isinstance(value, str))
+
+
+def encode_traces(
+    spans: Sequence[ReadableSpan], resource: Mapping[str, str | None], capture: Capture
+) -> tuple[bytes, int]:
+    """Encode spans as an OTLP export request.
+
+    Args:
+        spans: What to send.
+        resource: Resource attributes to set over the provider's own; None removes one.
+        capture: Applied to the spans of other instrumentations.
+
+    Returns:
+        Protobuf bytes, and how many spans they hold: one that cannot be encoded is left out rather than costing its neighbours.
+    """
+    from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+
+    try:
+        request, kept = encode_spans(spans), len(spans)
+    except Exception:  # noqa: BLE001 - an attribute of any instrumentation may be unencodable in any way
+        good = [span for span in spans if _is_encodable(encode_spans, span)]
+        request, kept = encode_spans(good), len(good)
+    _set_resource(request, resource)
+    strip_foreign_content(request, capture, SCOPE)
+    return request.SerializeToString(), kept
+
+
+def _is_encodable(encode_spans: Any, span: ReadableSpan) -> bool:
+    try:
+        encode_spans([span])
+    except Exception:  # noqa: BLE001 - see encode_traces
+        return False
+    return True
+
+
+def _set_resource(request: Any, resource: Mapping[str, str | None]) -> None:
+    for resource_spans in request.resource_spans:
+        attributes = resource_spans.resource.attributes
+        by_key = {item.key: item for item in attributes}
+        for key, value in resource.items():
+            item = by_key.get(key)
+            if value is None:
+                if item is not None:
+                    attributes.remove(item)
+            elif item is not None:
+                item.value.string_value = value
+            else:
+                attributes.add(key=key).value.string_value = value
+
+
+def count_rejected_spans(body: bytes) -> int:
+    """How many spans a 200 says were refused (`partial_success`)."""
+    if not body:
+        return 0
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+    try:
+        return int(ExportTraceServiceResponse.FromString(body).partial_success.rejected_spans)
+    except Exception:  # noqa: BLE001 - an unreadable body of a 200 does not make the delivery a failure
+        return 0
+
+
+def encode_feedback(items: Sequence[FeedbackItem]) -> bytes:
+    """A JSON list for `POST /api/v1/feedback`."""
+    return json.dumps(list(items), ensure_ascii=False).encode("utf-8", "replace")

@@ -1,0 +1,254 @@
+"""Delivery: one daemon thread per process that sends queued spans and feedback to the collector.
+
+What it promises: `put` never waits; everything is bounded; a batch is retried with full jitter for up to `RETRY_FOR_S`, honouring
+Retry-After, then dropped and counted; closing takes at most the time it is given, whatever the collector does. The thread is
+started by the first item, so a process that only forks or imports pays nothing.
+"""
+
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from opentelemetry import context as otel_context
+from opentelemetry.sdk.trace import ReadableSpan
+
+from spanledger._config import Capture
+from spanledger._counters import COUNTERS
+from spanledger._encode import (
+    FeedbackItem,
+    count_rejected_spans,
+    encode_feedback,
+    encode_traces,
+    feedback_chars,
+    span_chars,
+)
+from spanledger._guard import Guard, log_rarely
+from spanledger._lane import Item, Lane
+from spanledger._sender import Answer, Sender
+
+SPANS_MAX: Final = 8_192
+SPAN_CHARS_MAX: Final = 64 * 1024 * 1024
+BATCH_SPANS_MAX: Final = 512
+BATCH_CHARS_MAX: Final = 4 * 1024 * 1024
+FEEDBACK_MAX: Final = 2_048
+DELAY_S: Final = 1.0
+REQUEST_TIMEOUT_S: Final = 10.0
+RETRY_FOR_S: Final = 30.0
+_BACKOFF_FIRST_S: Final = 0.5
+_BACKOFF_MAX_S: Final = 5.0
+# Left over at the end of a close for the joining thread to wake up and count.
+_CLOSE_MARGIN_S: Final = 0.05
+
+
+class Pipeline:
+    """Queues, thread and connection of one configuration."""
+
+    def __init__(
+        self, endpoint: str, headers: Mapping[str, str], resource: Mapping[str, str | None], capture: Capture
+    ) -> None:
+        self._endpoint = endpoint
+        self._headers = headers
+        self._resource = resource
+        self._capture: Capture = capture
+        self._spans: Lane[ReadableSpan] = Lane(
+            lambda: COUNTERS.spans,
+            span_chars,
+            items_max=SPANS_MAX,
+            chars_max=SPAN_CHARS_MAX,
+            batch_items_max=BATCH_SPANS_MAX,
+            batch_chars_max=BATCH_CHARS_MAX,
+        )
+        self._feedback: Lane[FeedbackItem] = Lane(
+            lambda: COUNTERS.feedback,
+            feedback_chars,
+            items_max=FEEDBACK_MAX,
+            chars_max=BATCH_CHARS_MAX,
+            batch_items_max=100,
+            batch_chars_max=BATCH_CHARS_MAX // 4,
+        )
+        self._start_over()
+
+    def _start_over(self) -> None:
+        self._sender = Sender(self._endpoint, self._headers)
+        self._thread: threading.Thread | None = None
+        self._thread_lock = threading.RLock()
+        # SimpleQueue.put is re-entrant, unlike Event.set: a span may end inside a signal handler or the garbage collector.
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._is_woken = False
+        self._progress = threading.Condition()
+        self._closing = threading.Event()
+        self._deadline = float("inf")
+
+    def reset_after_fork(self) -> None:
+        """Begin anew in a forked child: the parent sends what was queued, its thread and connection are not ours."""
+        self._spans.reset()
+        self._feedback.reset()
+        self._start_over()
+
+    def put(self, span: ReadableSpan) -> None:
+        """Take an ended span for delivery."""
+        self._after_put(self._spans.put(span))
+
+    def put_feedback(self, item: FeedbackItem) -> None:
+        """Take a judgement for delivery."""
+        self._after_put(self._feedback.put(item))
+
+    def _after_put(self, is_batch_full: bool) -> None:
+        if self._thread is None:
+            self._start_thread()
+        if is_batch_full and not self._is_woken:
+            self._is_woken = True
+            self._wake.put(None)
+
+    def _start_thread(self) -> None:
+        with self._thread_lock:
+            if self._thread is not None or self._closing.is_set():
+                return
+            thread = threading.Thread(target=self._run, name="spanledger", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                # The interpreter is shutting down and starts no more threads; `close` will send from its own.
+                return
+            self._thread = thread
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until everything accepted before this call is sent or dropped.
+
+        Returns:
+            False if `timeout_s` ran out first.
+        """
+        spans, feedback = self._spans.accepted, self._feedback.accepted
+        deadline = time.monotonic() + timeout_s
+        self._wake.put(None)
+        with self._progress:
+            return self._progress.wait_for(
+                lambda: self._spans.finished >= spans and self._feedback.finished >= feedback,
+                timeout=max(0.0, deadline - time.monotonic()),
+            )
+
+    def retire(self, timeout_s: float) -> None:
+        """Begin to close without waiting: refuse new items, send the rest for at most `timeout_s`."""
+        self._spans.close()
+        self._feedback.close()
+        if not self._closing.is_set():
+            self._deadline = time.monotonic() + timeout_s - _CLOSE_MARGIN_S
+            self._closing.set()
+        self._wake.put(None)
+
+    def close(self, timeout_s: float) -> bool:
+        """Send what is left, for at most `timeout_s` seconds, and count what could not be sent.
+
+        Returns:
+            True if nothing was lost by closing.
+        """
+        ends = time.monotonic() + timeout_s
+        self.retire(timeout_s)
+        thread = self._thread
+        if thread is None:
+            with Guard("shutdown"):
+                self._drain()
+        elif thread is not threading.current_thread():
+            thread.join(max(0.0, ends - time.monotonic()))
+        lost = self._spans.abandon("shutdown") + self._feedback.abandon("shutdown")
+        if lost:
+            log_rarely("shutdown", "spanledger lost %d spans or judgements: shutdown ran out of time", lost)
+        return lost == 0
+
+    def _run(self) -> None:
+        # Our own requests must not be traced by an HTTP instrumentation, or every export would cause the next one.
+        otel_context.attach(otel_context.set_value(otel_context._SUPPRESS_INSTRUMENTATION_KEY, True))
+        while True:
+            try:
+                self._wake.get(timeout=0 if self._closing.is_set() else DELAY_S)
+            except queue.Empty:
+                pass
+            self._is_woken = False
+            with Guard("delivery"):
+                self._drain()
+            if self._closing.is_set():
+                break
+        self._sender.close()
+
+    def _drain(self) -> None:
+        self._drain_lane(self._spans, self._send_spans)
+        self._drain_lane(self._feedback, self._send_feedback)
+
+    def _drain_lane(self, lane: Lane[Item], send: Callable[[list[Item]], None]) -> None:
+        while batch := lane.take():
+            try:
+                send(batch)
+            except Exception:
+                lane.settle(dropped=len(batch), reason="unencodable")
+                raise
+            finally:
+                with self._progress:
+                    self._progress.notify_all()
+
+    def _send_spans(self, batch: list[ReadableSpan]) -> None:
+        body, kept = encode_traces(batch, self._resource, self._capture)
+        self._spans.settle(dropped=len(batch) - kept, reason="unencodable")
+        if not kept:
+            return
+        answer = self._post("/v1/traces", body, "application/x-protobuf", compress=True)
+        if answer.is_ok:
+            refused = min(kept, count_rejected_spans(answer.body))
+            self._spans.settle(sent=kept - refused, dropped=refused, reason="rejected")
+        elif answer.status == 413 and len(batch) > 1:
+            self._send_spans(batch[: len(batch) // 2])
+            self._send_spans(batch[len(batch) // 2 :])
+        else:
+            self._give_up(self._spans, kept, answer)
+
+    def _send_feedback(self, batch: list[FeedbackItem]) -> None:
+        answer = self._post("/api/v1/feedback", encode_feedback(batch), "application/json", compress=False)
+        if answer.is_ok:
+            self._feedback.settle(sent=len(batch))
+        elif answer.status in (400, 413, 422) and len(batch) > 1:
+            # One judgement that the collector refuses must not cost the others.
+            self._send_feedback(batch[: len(batch) // 2])
+            self._send_feedback(batch[len(batch) // 2 :])
+        else:
+            self._give_up(self._feedback, len(batch), answer)
+
+    def _give_up(self, lane: Lane[Item], count: int, answer: Answer) -> None:
+        reason = _drop_reason(answer)
+        lane.settle(dropped=count, reason=reason)
+        log_rarely(f"drop:{reason}", "spanledger dropped %d items: %s (HTTP %d)", count, reason, answer.status)
+        if self._closing.is_set() and answer.is_retryable:
+            # The collector is away and time is short: the rest would fare no better.
+            lane.abandon(reason)
+
+    def _post(self, path: str, body: bytes, content_type: str, *, compress: bool) -> Answer:
+        """Send with retries until it is answered for good, or the retry bound or the closing deadline has come."""
+        give_up_at = time.monotonic() + RETRY_FOR_S
+        pause_max_s = _BACKOFF_FIRST_S
+        while True:
+            remaining_s = min(REQUEST_TIMEOUT_S, self._deadline - time.monotonic())
+            if remaining_s <= 0:
+                return Answer(0)
+            answer = self._sender.post(path, body, content_type, timeout_s=remaining_s, compress=compress)
+            if not answer.is_retryable:
+                return answer
+            if self._closing.is_set() and answer.status == 0:
+                return answer
+            # Full jitter, so that a thousand processes do not come back together; never before the server's own wish.
+            pause_s = (answer.retry_after_s or 0.0) + random.uniform(0, pause_max_s)  # noqa: S311 - not for secrets
+            pause_max_s = min(_BACKOFF_MAX_S, 2 * pause_max_s)
+            if time.monotonic() + pause_s > min(give_up_at, self._deadline):
+                return answer
+            COUNTERS.retries += 1
+            self._closing.wait(pause_s) if not self._closing.is_set() else time.sleep(pause_s)
+
+
+def _drop_reason(answer: Answer) -> str:
+    if answer.status == 0:
+        return "unreachable"
+    if answer.is_retryable:
+        return "unavailable"
+    if answer.status in (401, 403):
+        return "unauthorized"
+    return "too_large" if answer.status == 413 else "rejected"
