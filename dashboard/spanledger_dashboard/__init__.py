@@ -1,0 +1,1 @@
+"""The dashboard of Spanledger: an ordinary client of the collector's HTTP API."""

@@ -1,0 +1,255 @@
+"""What the reader looks at: filters, their URL parameters and the Queries they become.
+
+The URL is the state: a link shows its receiver the same filters. Relative ranges stay relative in it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from spanledger_schema.query import Filter, Query
+from spanledger_schema.semconv import DEFAULT_PROJECT
+
+CUSTOM: Final = "custom"
+RANGES: Final[dict[str, timedelta]] = {
+    "1h": timedelta(hours=1),
+    "24h": timedelta(hours=24),
+    "7d": timedelta(days=7),
+    "30d": timedelta(days=30),
+    "90d": timedelta(days=90),
+}
+RANGE_LABELS: Final = {
+    "1h": "Last hour",
+    "24h": "Last 24 h",
+    "7d": "Last 7 d",
+    "30d": "Last 30 d",
+    "90d": "Last 90 d",
+    CUSTOM: "Custom",
+}
+RANGE_DEFAULT: Final = "24h"
+CHOICES: Final[dict[str, str]] = {
+    "env": "environment",
+    "app": "app",
+    "feature": "feature",
+    "model": "model",
+    "release": "release",
+    "user": "user",
+    "session": "session",
+}
+"""URL parameter -> dimension of the catalogue. A value "" means "not set"."""
+_STEPS: Final = (
+    (timedelta(hours=3), "minute"),
+    (timedelta(days=3), "hour"),
+    (timedelta(days=120), "day"),
+    (timedelta(days=800), "week"),
+)
+_BUCKETS: Final = {
+    "minute": timedelta(minutes=1),
+    "hour": timedelta(hours=1),
+    "day": timedelta(days=1),
+    "week": timedelta(days=7),
+    "month": timedelta(days=31),
+}
+_CLOCK_TICK: Final = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """The filters of every page. `start` and `end` count with the range `custom` only; `choices` holds parameter -> values."""
+
+    range: str = RANGE_DEFAULT
+    start: datetime | None = None
+    end: datetime | None = None
+    project: str = DEFAULT_PROJECT
+    timezone: str = ""
+    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def zone(self, readers: str | None) -> str:
+        """The time zone to show: the one chosen, else the reader's own if it is known, else UTC."""
+        return self.timezone or (readers if readers and _is_zone(readers) else "UTC")
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of time [start, end), the one of equal length before it, and the bucket that suits its charts."""
+
+    start: datetime
+    end: datetime
+    granularity: str
+    zone: str
+    label: str
+    current: bool
+
+    @property
+    def previous(self) -> "Window":
+        """The stretch of equal length right before."""
+        return replace(self, start=self.start - (self.end - self.start), end=self.start, current=False)
+
+    @property
+    def baseline(self) -> str:
+        """What a change is compared with, in words."""
+        return f"vs prior {self.label.removeprefix('Last ')}" if self.label.startswith("Last ") else "vs prior period"
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        return False
+    return True
+
+
+def _first(values: Sequence[str] | None) -> str:
+    return values[0] if values else ""
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    try:
+        return (parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)).replace(microsecond=0)
+    except OverflowError:
+        return None
+
+
+def from_params(params: Mapping[str, Sequence[str]]) -> Filters:
+    """Read URL parameters; what makes no sense falls back to its default, it never fails."""
+    chosen = _first(params.get("range"))
+    start, end = _moment(_first(params.get("from"))), _moment(_first(params.get("to")))
+    if chosen not in RANGE_LABELS or (chosen == CUSTOM and (start is None or end is None or end <= start)):
+        chosen = RANGE_DEFAULT
+    zone = _first(params.get("tz"))
+    choices = {name: tuple(dict.fromkeys(params[name])) for name in CHOICES if params.get(name)}
+    return Filters(
+        range=chosen,
+        start=start if chosen == CUSTOM else None,
+        end=end if chosen == CUSTOM else None,
+        project=_first(params.get("project")) or DEFAULT_PROJECT,
+        timezone=zone if zone and _is_zone(zone) else "",
+        choices=choices,
+    )
+
+
+def to_params(filters: Filters) -> dict[str, list[str]]:
+    """The URL parameters of `filters`; defaults are left out. `from_params` reads them back."""
+    params: dict[str, list[str]] = {}
+    if filters.range != RANGE_DEFAULT:
+        params["range"] = [filters.range]
+    if filters.start is not None and filters.end is not None:
+        params["from"], params["to"] = [iso(filters.start)], [iso(filters.end)]
+    if filters.project != DEFAULT_PROJECT:
+        params["project"] = [filters.project]
+    if filters.timezone:
+        params["tz"] = [filters.timezone]
+    return params | {name: list(values) for name, values in filters.choices.items() if values}
+
+
+def iso(moment: datetime) -> str:
+    """ISO 8601 in UTC with Z."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def narrowed(filters: Filters, dimension: str, value: str | None) -> Filters:
+    """`filters` with the values of one dimension replaced by `value`; None means "not set".
+
+    Raises:
+        KeyError: for a dimension that is no filter of the bar.
+    """
+    name = next((param for param, dim in CHOICES.items() if dim == dimension), None)
+    if name is None:
+        raise KeyError(dimension)
+    return replace(filters, choices={**filters.choices, name: (value or "",)})
+
+
+def _ceil(moment: datetime, step: timedelta) -> datetime:
+    return moment + (datetime(1970, 1, 1, tzinfo=UTC) - moment) % step
+
+
+def bucket_start(moment: datetime, granularity: str, zone: str) -> datetime:
+    """The start of the bucket that holds `moment`, in UTC; buckets begin where `zone` says."""
+    local = moment.astimezone(ZoneInfo(zone)).replace(second=0, microsecond=0)
+    if granularity != "minute":
+        local = local.replace(minute=0)
+    if granularity in ("day", "week", "month"):
+        local = local.replace(hour=0)
+    if granularity == "week":
+        local -= timedelta(days=local.weekday())
+    if granularity == "month":
+        local = local.replace(day=1)
+    return local.astimezone(UTC)
+
+
+def bucket_end(start: datetime, granularity: str, zone: str) -> datetime:
+    """Where the bucket that begins at `start` ends."""
+    inside = start + _BUCKETS[granularity] * 1.2 if granularity in ("day", "week") else start + _BUCKETS[granularity]
+    return bucket_start(inside, granularity, zone)
+
+
+def month_to_date(now: datetime) -> tuple[datetime, datetime]:
+    """The calendar month so far, in UTC as bills count."""
+    end = _ceil(now, _CLOCK_TICK)
+    return now.astimezone(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0), end
+
+
+def window(filters: Filters, now: datetime, zone: str) -> Window:
+    """The time that `filters` mean at `now`. A relative range begins on a whole bucket and ends with the present."""
+    if filters.range == CUSTOM and filters.start is not None and filters.end is not None:
+        start, end, label = filters.start, filters.end, RANGE_LABELS[CUSTOM]
+        return Window(start, end, _granularity(end - start), zone, label, start <= now < end)
+    end = _ceil(now, _CLOCK_TICK)
+    length = RANGES[filters.range]
+    granularity = _granularity(length)
+    return Window(bucket_start(end - length, granularity, zone), end, granularity, zone, RANGE_LABELS[filters.range], True)
+
+
+def _granularity(length: timedelta) -> str:
+    return next((name for most, name in _STEPS if length <= most), "month")
+
+
+def query_filters(filters: Filters, leave_out: Iterable[str] = ()) -> tuple[Filter, ...]:
+    """The filters as the Query states them; "" becomes null, "not set"."""
+    return tuple(
+        Filter(CHOICES[name], "in", tuple(value or None for value in values))
+        for name, values in filters.choices.items()
+        if values and CHOICES[name] not in leave_out
+    )
+
+
+def ask(
+    filters: Filters,
+    within: Window,
+    measures: Sequence[str],
+    by: Sequence[str] = (),
+    *,
+    over_time: bool = False,
+    where: Sequence[Filter] = (),
+    order: Sequence[str] = (),
+    limit: int = 10_000,
+) -> Query:
+    """The Query for `measures` over `within` under the filters of the page, by dimensions or over time or both."""
+    return Query(
+        measures=tuple(measures),
+        dimensions=tuple(by),
+        granularity=within.granularity if over_time else None,
+        filters=(*query_filters(filters), *where),
+        start=within.start,
+        end=within.end,
+        timezone=within.zone,
+        order_by=("time",) if over_time and not order else tuple(order),
+        limit=limit,
+    )
+
+
+def interaction_params(filters: Filters, within: Window) -> dict[str, Any]:
+    """The same filters as parameters of `GET /api/v1/interactions`."""
+    params: dict[str, Any] = {"start": iso(within.start), "end": iso(within.end)}
+    for name, values in filters.choices.items():
+        if not values:
+            continue
+        dimension = CHOICES[name]
+        params[dimension] = values[0] if dimension in ("user", "session") else list(values)
+    return params
