@@ -184,9 +184,7 @@ _ALL: Final = (
         "Priced share",
         Unit.RATIO,
         "Share of generations whose cost is known (priced, reported or free; not estimated).",
-        calls=_ratio(
-            f"countIf({_GENERATION} AND cost_status IN ('priced', 'reported', 'free'))", f"countIf({_GENERATION})"
-        ),
+        calls=_ratio(f"countIf({_GENERATION} AND cost_status IN ('priced', 'reported', 'free'))", f"countIf({_GENERATION})"),
         interactions=_ratio("sum(known_cost_generations)", "sum(generations)"),
         rising_is="good",
     ),
@@ -434,14 +432,10 @@ _DIMENSIONS: Final = (
     Dimension("finish_reason", "Finish reason", "Why the model stopped.", calls="finish_reason"),
     Dimension("cost_status", "Cost status", "reported, priced, estimated, unpriced or free.", calls="cost_status"),
     Dimension("usage_quality", "Usage quality", "exact, estimated, partial or missing.", calls="usage_quality"),
-    Dimension(
-        "confidence_source", "Confidence source", "What stated the confidence.", interactions="confidence_source"
-    ),
+    Dimension("confidence_source", "Confidence source", "What stated the confidence.", interactions="confidence_source"),
     Dimension("feedback_source", "Feedback source", "user, reviewer or evaluator.", interactions="feedback_source"),
     Dimension("feedback_name", "Feedback name", "What was judged.", interactions="feedback_name"),
-    Dimension(
-        "span_kind", "Kind of span", "What a span is: model, tool, retrieval, agent, …", interactions="span_kind"
-    ),
+    Dimension("span_kind", "Kind of span", "What a span is: model, tool, retrieval, agent, …", interactions="span_kind"),
 )
 
 DIMENSIONS: Final[dict[str, Dimension]] = {dimension.name: dimension for dimension in _DIMENSIONS}

@@ -200,6 +200,4 @@ def _parse(raw: Mapping[str, Any]) -> Query:
         raise QueryError(f"limit is a number from 1 to {LIMIT_MAX:,}")
     columns = (("time",) if granularity else ()) + dimensions + measures
     order = _order(raw.get("order_by"), columns)
-    return Query(
-        measures, dimensions, granularity, tuple(_filter(f) for f in filters or ()), start, end, str(zone), order, limit
-    )
+    return Query(measures, dimensions, granularity, tuple(_filter(f) for f in filters or ()), start, end, str(zone), order, limit)

@@ -1,0 +1,219 @@
+"""What a dialect can say of a span, and the primitives that dialects read attributes with.
+
+Nothing here raises on content: what cannot be a count, a text or a number is unknown.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Any, Final
+
+import orjson
+
+from spanledger_collector.ingest.decoded import Attributes
+
+COUNT_MAX: Final = 4_294_967_295
+_COST_MAX: Final = Decimal(1_000_000)
+PICO: Final = Decimal(10) ** 12
+
+
+@dataclass(slots=True)
+class Facts:
+    """Canonical facts of one span. Token counts as in OpenTelemetry: cached in input, reasoning in output; None is unknown.
+
+    `kind` is model, embedding, rerank, tool, retrieval, agent, chain, interaction, evaluator, guardrail or span. Content is
+    kept as the JSON (or plain text) that the source sent; `spanledger_collector.content` reads it.
+    """
+
+    dialect: str = ""
+    kind: str = "span"
+    name: str = ""
+    provider: str = ""
+    operation: str = ""
+    request_model: str = ""
+    response_model: str = ""
+    response_id: str = ""
+    finish_reason: str = ""
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    cache_write_1h_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    other_usage: dict[str, int] = field(default_factory=dict)
+    is_input_exclusive: bool = False
+    is_output_exclusive: bool = False
+    is_estimated: bool = False
+    reported_cost_usd: int | None = None
+    ttft_ns: int | None = None
+    user: str = ""
+    session: str = ""
+    prompt_version: str = ""
+    environment: str = ""
+    release: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+    signals: dict[str, str] = field(default_factory=dict)
+    error_type: str = ""
+    error_message: str = ""
+    http_status: int = 0
+    is_error: bool = False
+    input: str = ""
+    output: str = ""
+    reasoning: str = ""
+    tools: str = ""
+    documents: str = ""
+
+    def settle_inclusion(self) -> None:
+        """Make counts inclusive where the source's exclude their parts.
+
+        Cached tokens beyond the input count prove that the input excludes them, whatever the dialect usually does.
+        """
+        cached = (self.cache_read_tokens or 0) + (self.cache_write_tokens or 0)
+        if self.input_tokens is not None and cached and (self.is_input_exclusive or cached > self.input_tokens):
+            self.input_tokens += cached
+        reasoning = self.reasoning_tokens or 0
+        if self.output_tokens is not None and reasoning and (self.is_output_exclusive or reasoning > self.output_tokens):
+            self.output_tokens += reasoning
+
+
+def count(value: Any) -> int | None:
+    """A number of tokens: an integer from 0 to 2^32-1, also as text; else unknown."""
+    if type(value) is int:
+        return value if 0 <= value <= COUNT_MAX else None
+    if isinstance(value, str) and value.isdigit() and len(value) <= 10:
+        return count(int(value))
+    if isinstance(value, float) and value.is_integer() and 0 <= value <= COUNT_MAX:
+        return int(value)
+    return None
+
+
+def first_count(attributes: Mapping[str, Any], names: Iterable[str]) -> int | None:
+    """The first of `names` that holds a count."""
+    for name in names:
+        if name in attributes and (number := count(attributes[name])) is not None:
+            return number
+    return None
+
+
+def text(value: Any) -> str:
+    """A text; numbers and booleans as their text, anything else as empty."""
+    if type(value) is str:
+        return value
+    return str(value) if isinstance(value, int | float) else ""
+
+
+def first_text(attributes: Mapping[str, Any], names: Iterable[str]) -> str:
+    """The first of `names` that holds a text that is not empty."""
+    for name in names:
+        if name in attributes and (found := text(attributes[name])):
+            return found
+    return ""
+
+
+def parse_json(value: Any) -> Any:
+    """A value that may be JSON text; None when it is text but no JSON."""
+    if not isinstance(value, str | bytes):
+        return value
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def as_mapping(value: Any) -> Mapping[str, Any]:
+    """An object, also as JSON text; else empty."""
+    parsed = parse_json(value)
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def as_list(value: Any) -> list[Any]:
+    """A list, also as JSON text; else empty."""
+    parsed = parse_json(value)
+    return parsed if isinstance(parsed, list) else []
+
+
+def to_json(value: Any) -> str:
+    """JSON text of a decoded value (text that is JSON already stays as it is)."""
+    if isinstance(value, str):
+        return value
+    try:
+        return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode()
+    except (TypeError, orjson.JSONEncodeError):
+        return str(value)
+
+
+def pico_usd(value: Any) -> int | None:
+    """An amount in USD as integer units of 1e-12; None when it is negative, not finite or absurd."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
+        return None
+    try:
+        amount = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    if not amount.is_finite() or not 0 <= amount < _COST_MAX:
+        return None
+    return int((amount * PICO).to_integral_value())
+
+
+def unflatten(attributes: Attributes, prefix: str) -> list[Any]:
+    """`prefix.0.a.b = v` as a list of nested objects; numeric steps become lists in order. Gaps close up."""
+    root: dict[str, Any] = {}
+    start = len(prefix) + 1
+    for key, value in attributes.items():
+        if not key.startswith(prefix) or key[start - 1 : start] != ".":
+            continue
+        steps = key[start:].split(".")
+        node = root
+        for step in steps[:-1]:
+            following = node.setdefault(step, {})
+            if not isinstance(following, dict):
+                break
+            node = following
+        else:
+            node[steps[-1]] = value
+    folded = _fold(root)
+    return folded if isinstance(folded, list) else []
+
+
+def _fold(node: Any) -> Any:
+    if not isinstance(node, dict):
+        return node
+    if node and all(key.isdigit() for key in node):
+        return [_fold(node[key]) for key in sorted(node, key=int)]
+    return {key: _fold(value) for key, value in node.items()}
+
+
+def read_provider_usage(usage: Mapping[str, Any], facts: Facts) -> None:
+    """Read a provider's own usage object (OpenAI chat or responses, Anthropic, Gemini), recognised by its names."""
+    if "prompt_tokens" in usage or "completion_tokens" in usage:
+        facts.input_tokens = count(usage.get("prompt_tokens"))
+        facts.output_tokens = count(usage.get("completion_tokens"))
+        _read_details(as_mapping(usage.get("prompt_tokens_details")), as_mapping(usage.get("completion_tokens_details")), facts)
+        if facts.output_tokens is None and count(usage.get("total_tokens")) == facts.input_tokens:
+            facts.output_tokens = 0
+    elif "cache_read_input_tokens" in usage or "cache_creation_input_tokens" in usage:
+        facts.input_tokens = count(usage.get("input_tokens"))
+        facts.output_tokens = count(usage.get("output_tokens"))
+        facts.cache_read_tokens = count(usage.get("cache_read_input_tokens"))
+        facts.cache_write_tokens = count(usage.get("cache_creation_input_tokens"))
+        facts.cache_write_1h_tokens = count(as_mapping(usage.get("cache_creation")).get("ephemeral_1h_input_tokens"))
+        facts.reasoning_tokens = count(as_mapping(usage.get("output_tokens_details")).get("thinking_tokens"))
+        facts.is_input_exclusive = True
+    elif "input_tokens" in usage or "output_tokens" in usage:
+        facts.input_tokens = count(usage.get("input_tokens"))
+        facts.output_tokens = count(usage.get("output_tokens"))
+        _read_details(as_mapping(usage.get("input_tokens_details")), as_mapping(usage.get("output_tokens_details")), facts)
+
+
+def _read_details(given: Mapping[str, Any], produced: Mapping[str, Any], facts: Facts) -> None:
+    facts.cache_read_tokens = count(given.get("cached_tokens"))
+    facts.cache_write_tokens = count(given.get("cache_write_tokens"))
+    facts.reasoning_tokens = count(produced.get("reasoning_tokens"))
+    for kind, details, name in (
+        ("input_audio", given, "audio_tokens"),
+        ("output_audio", produced, "audio_tokens"),
+        ("input_image", given, "image_tokens"),
+        ("output_image", produced, "image_tokens"),
+    ):
+        if number := count(details.get(name)):
+            facts.other_usage[kind] = number

@@ -1,0 +1,219 @@
+"""OpenTelemetry GenAI: the current names, and the older ones that emitters still send. Also Spanledger's own spans.
+
+Counts are inclusive by specification. Content is JSON text (or a structured value) in `gen_ai.*.messages`, or in span events of
+semantic conventions up to 1.36.
+"""
+
+from typing import Any, Final
+
+from spanledger_collector.ingest.decoded import Attributes, DecodedSpan
+from spanledger_collector.ingest.dialects.facts import Facts, as_list, count, first_count, first_text, pico_usd, text, to_json
+from spanledger_schema import semconv
+
+INPUT: Final = (semconv.INPUT_TOKENS, "gen_ai.usage.prompt_tokens")
+OUTPUT: Final = (semconv.OUTPUT_TOKENS, "gen_ai.usage.completion_tokens")
+CACHE_READ: Final = (
+    semconv.CACHE_READ_TOKENS,
+    "gen_ai.usage.cache_read_input_tokens",
+    "gen_ai.usage.input_tokens.cached",
+    "gen_ai.usage.details.cache_read_tokens",
+)
+CACHE_WRITE: Final = (
+    semconv.CACHE_WRITE_TOKENS,
+    "gen_ai.usage.cache_creation.input_tokens",
+    "gen_ai.usage.cache_creation_input_tokens",
+    "gen_ai.usage.cache_write_input_tokens",
+    "gen_ai.usage.details.cache_write_tokens",
+)
+CACHE_WRITE_1H: Final = (semconv.CACHE_WRITE_1H_TOKENS, "anthropic.usage.cache_creation.ephemeral_1h_input_tokens")
+REASONING: Final = (
+    semconv.REASONING_TOKENS,
+    "gen_ai.usage.reasoning_tokens",
+    "llm.usage.reasoning_tokens",
+    "gen_ai.usage.details.reasoning_tokens",
+)
+OTHER: Final = {
+    "input_audio": (semconv.INPUT_AUDIO_TOKENS, "gen_ai.usage.audio.input_tokens"),
+    "output_audio": (semconv.OUTPUT_AUDIO_TOKENS, "gen_ai.usage.audio.output_tokens"),
+    "input_image": (semconv.INPUT_IMAGE_TOKENS, "gen_ai.usage.image.input_tokens"),
+    "output_image": (semconv.OUTPUT_IMAGE_TOKENS, "gen_ai.usage.image.output_tokens"),
+    "web_searches": (semconv.WEB_SEARCHES,),
+}
+_OTHER_OF: Final = {name: kind for kind, names in OTHER.items() for name in names}
+
+KIND_OF_OPERATION: Final = {
+    "chat": "model",
+    "generate_content": "model",
+    "text_completion": "model",
+    "completion": "model",
+    "acompletion": "model",
+    "responses": "model",
+    "aresponses": "model",
+    "embeddings": "embedding",
+    "embedding": "embedding",
+    "aembedding": "embedding",
+    "rerank": "rerank",
+    "arerank": "rerank",
+    "execute_tool": "tool",
+    "retrieval": "retrieval",
+    "invoke_agent": "agent",
+    "create_agent": "agent",
+}
+_MARKS: Final = (
+    semconv.OPERATION,
+    semconv.INTERACTION,
+    semconv.PROVIDER,
+    "gen_ai.system",
+    semconv.REQUEST_MODEL,
+    semconv.INPUT_TOKENS,
+    "gen_ai.usage.prompt_tokens",
+    semconv.TOOL_NAME,
+    "gen_ai.agent.name",
+)
+_PROMPT_EVENTS: Final = {
+    "gen_ai.system.message": "system",
+    "gen_ai.user.message": "user",
+    "gen_ai.assistant.message": "assistant",
+    "gen_ai.tool.message": "tool",
+}
+
+
+def recognises(scope: str, attributes: Attributes) -> bool:
+    """Any of the convention's marks."""
+    return any(mark in attributes for mark in _MARKS)
+
+
+def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
+    """Read a span of the conventions."""
+    attributes = span.attributes
+    get = attributes.get
+    operation = text(get(semconv.OPERATION))
+    facts.operation = operation
+    facts.kind = _kind(operation, attributes)
+    facts.provider = text(get(semconv.PROVIDER)) or text(get("gen_ai.system"))
+    facts.request_model = text(get(semconv.REQUEST_MODEL))
+    facts.response_model = text(get(semconv.RESPONSE_MODEL))
+    facts.response_id = text(get(semconv.RESPONSE_ID))
+    facts.finish_reason = finish_reason(get(semconv.FINISH_REASONS)) or text(get("anthropic.message.stop_reason"))
+    read_usage(attributes, facts)
+    facts.session = text(get(semconv.CONVERSATION_ID))
+    seconds = get(semconv.TIME_TO_FIRST_CHUNK)
+    if seconds is None:
+        seconds = get("gen_ai.client.operation.time_to_first_chunk")
+    if isinstance(seconds, int | float) and 0 <= seconds < 1e6:
+        facts.ttft_ns = int(seconds * 1e9)
+    if facts.kind == "tool":
+        facts.name = text(get(semconv.TOOL_NAME))
+    elif facts.kind == "retrieval":
+        facts.name = text(get(semconv.DATA_SOURCE_ID))
+    elif facts.kind == "agent":
+        facts.name = text(get(semconv.AGENT_NAME))
+    read_content(span, facts)
+
+
+def read_usage(attributes: Attributes, facts: Facts) -> None:
+    """Counts under the convention's current and older names."""
+    get = attributes.get
+    facts.input_tokens = count(get(semconv.INPUT_TOKENS))
+    facts.output_tokens = count(get(semconv.OUTPUT_TOKENS))
+    if facts.input_tokens is None and facts.output_tokens is None:
+        facts.input_tokens = first_count(attributes, INPUT[1:])
+        facts.output_tokens = first_count(attributes, OUTPUT[1:])
+        if facts.input_tokens is None and facts.output_tokens is None:
+            return
+    if facts.output_tokens is None and facts.kind in ("embedding", "rerank"):
+        facts.output_tokens = 0
+    facts.cache_read_tokens = first_count(attributes, CACHE_READ)
+    facts.cache_write_tokens = first_count(attributes, CACHE_WRITE)
+    facts.cache_write_1h_tokens = first_count(attributes, CACHE_WRITE_1H)
+    facts.reasoning_tokens = first_count(attributes, REASONING)
+    for name in attributes.keys() & _OTHER_OF.keys():
+        if number := count(attributes[name]):
+            facts.other_usage[_OTHER_OF[name]] = number
+    cost = get(semconv.COST_USD)
+    if cost is not None:
+        facts.reported_cost_usd = pico_usd(cost)
+
+
+def finish_reason(value: Any) -> str:
+    """The last word of a list of finish reasons, which may come as JSON text."""
+    if isinstance(value, str):
+        words = as_list(value) if value.startswith("[") else [value]
+    else:
+        words = value if isinstance(value, list) else []
+    return next((word for word in reversed(words) if isinstance(word, str) and word), "")
+
+
+def read_content(span: DecodedSpan, facts: Facts) -> None:
+    """Messages from attributes, or from the span events of older conventions."""
+    attributes = span.attributes
+    get = attributes.get
+    messages = get(semconv.INPUT_MESSAGES)
+    instructions = get(semconv.SYSTEM_INSTRUCTIONS)
+    if messages is not None or instructions is not None:
+        facts.input = _with_instructions(messages, instructions)
+    if (output := get(semconv.OUTPUT_MESSAGES)) is not None:
+        facts.output = to_json(output)
+    if facts.kind == "tool":
+        if (arguments := get(semconv.TOOL_ARGUMENTS)) is not None:
+            facts.input = to_json(arguments)
+        if (result := get(semconv.TOOL_RESULT)) is not None:
+            facts.output = to_json(result)
+    elif facts.kind == "retrieval":
+        if (query := get(semconv.RETRIEVAL_QUERY)) is not None:
+            facts.input = text(query)
+        if (documents := get(semconv.RETRIEVAL_DOCUMENTS)) is not None:
+            facts.documents = to_json(documents)
+    if (tools := get(semconv.TOOL_DEFINITIONS)) is not None:
+        facts.tools = to_json(tools)
+    if not facts.input and not facts.output:
+        if "gen_ai.prompt" in attributes or "gen_ai.completion" in attributes:
+            facts.input = first_text(attributes, ("gen_ai.prompt",))
+            facts.output = first_text(attributes, ("gen_ai.completion",))
+        elif span.events:
+            _read_events(span, facts)
+
+
+def _with_instructions(messages: Any, instructions: Any) -> str:
+    if instructions is None:
+        return to_json(messages)
+    parts = as_list(instructions) or [{"type": "text", "content": text(instructions)}]
+    return to_json([{"role": "system", "parts": parts}, *as_list(messages)])
+
+
+def _read_events(span: DecodedSpan, facts: Facts) -> None:
+    given: list[Any] = []
+    produced: list[Any] = []
+    for name, _, attributes in span.events:
+        if role := _PROMPT_EVENTS.get(name):
+            given.append({"role": role, **_body(attributes)})
+        elif name == "gen_ai.choice":
+            produced.append({"role": "assistant", **_body(attributes)})
+        elif name == "gen_ai.content.prompt":
+            given.append(attributes.get("gen_ai.prompt"))
+        elif name == "gen_ai.content.completion":
+            produced.append(attributes.get("gen_ai.completion"))
+        elif name == "gen_ai.client.inference.operation.details":
+            # A copy of the span's attributes: its content counts, its usage never does.
+            facts.input = facts.input or to_json(attributes.get(semconv.INPUT_MESSAGES) or "")
+            facts.output = facts.output or to_json(attributes.get(semconv.OUTPUT_MESSAGES) or "")
+    if given:
+        facts.input = given[0] if len(given) == 1 and isinstance(given[0], str) else to_json(given)
+    if produced:
+        facts.output = produced[0] if len(produced) == 1 and isinstance(produced[0], str) else to_json(produced)
+
+
+def _body(attributes: Attributes) -> Attributes:
+    return {key: value for key, value in attributes.items() if not key.startswith("gen_ai.")}
+
+
+def _kind(operation: str, attributes: Attributes) -> str:
+    if operation:
+        return KIND_OF_OPERATION.get(operation, "chain")
+    if semconv.INTERACTION in attributes:
+        return "interaction"
+    if semconv.TOOL_NAME in attributes and semconv.REQUEST_MODEL not in attributes:
+        return "tool"
+    if semconv.REQUEST_MODEL in attributes or semconv.RESPONSE_MODEL in attributes:
+        return "model"
+    return "chain"

@@ -1,0 +1,94 @@
+"""Traceloop / OpenLLMetry: today's `gen_ai.*` and the indexed `gen_ai.prompt.N.*` of 2025.
+
+Input is inclusive, for Anthropic too (it adds cached tokens itself). Gemini's output excludes thoughts and names none: the
+total tells. Workflow, task and agent spans carry `traceloop.*` only.
+"""
+
+from typing import Final
+
+from spanledger_collector.ingest.decoded import Attributes, DecodedSpan
+from spanledger_collector.ingest.dialects import genai
+from spanledger_collector.ingest.dialects.facts import Facts, count, first_count, first_text, text, to_json, unflatten
+
+_SCOPES: Final = (
+    "opentelemetry.instrumentation.openai.v1",
+    "opentelemetry.instrumentation.openai.v0",
+    "opentelemetry.instrumentation.anthropic",
+    "opentelemetry.instrumentation.langchain",
+    "opentelemetry.instrumentation.llamaindex",
+    "opentelemetry.instrumentation.google_generativeai",
+    "opentelemetry.instrumentation.vertexai",
+    "opentelemetry.instrumentation.bedrock",
+    "opentelemetry.instrumentation.cohere",
+    "opentelemetry.instrumentation.groq",
+    "opentelemetry.instrumentation.mistralai",
+    "opentelemetry.instrumentation.ollama",
+    "traceloop.tracer",
+)
+_ENTITY_KIND: Final = {"agent": "agent", "tool": "tool"}
+_OPERATION_OF_REQUEST: Final = {"chat": "chat", "completion": "text_completion", "embedding": "embeddings", "rerank": "rerank"}
+
+
+def recognises(scope: str, attributes: Attributes) -> bool:
+    """By scope or by any `traceloop.*` name of a workflow."""
+    return scope in _SCOPES or "traceloop.span.kind" in attributes or "traceloop.entity.name" in attributes
+
+
+def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
+    """Read an OpenLLMetry span."""
+    attributes = span.attributes
+    get = attributes.get
+    is_model_call = genai.recognises(scope, attributes) and "traceloop.entity.output" not in attributes
+    if is_model_call or "gen_ai.request.model" in attributes:
+        genai.read(span, scope, facts)
+        request_type = text(get("llm.request.type"))
+        if not facts.operation and request_type in _OPERATION_OF_REQUEST:
+            facts.operation = _OPERATION_OF_REQUEST[request_type]
+            facts.kind = genai.KIND_OF_OPERATION[facts.operation]
+        elif not facts.operation and facts.kind == "model" and "embedding" in span.name:
+            facts.kind, facts.operation = "embedding", "embeddings"
+        elif not facts.operation and facts.kind == "model":
+            facts.operation = "chat"
+        if facts.kind == "embedding" and facts.input_tokens is not None and facts.output_tokens is None:
+            facts.output_tokens = 0
+    else:
+        facts.kind = _ENTITY_KIND.get(text(get("traceloop.span.kind")), "chain")
+        facts.name = text(get("traceloop.entity.name"))
+    _read_gemini_thoughts(attributes, facts)
+    _read_indexed(attributes, facts)
+    if not facts.input:
+        facts.input = text(get("traceloop.entity.input"))
+    if not facts.output:
+        facts.output = text(get("traceloop.entity.output"))
+    prefix = "traceloop.association.properties."
+    facts.user = text(get(prefix + "user_id"))
+    facts.session = first_text(attributes, (prefix + "session_id", prefix + "thread_id")) or facts.session
+    for key, value in attributes.items():
+        if key.startswith(prefix) and key[len(prefix) :] not in ("user_id", "session_id", "thread_id"):
+            facts.tags[key[len(prefix) :]] = text(value)
+
+
+def _read_gemini_thoughts(attributes: Attributes, facts: Facts) -> None:
+    total = first_count(attributes, ("gen_ai.usage.total_tokens", "llm.usage.total_tokens"))
+    if total is None or facts.input_tokens is None or facts.output_tokens is None or facts.reasoning_tokens is not None:
+        return
+    hidden = total - facts.input_tokens - facts.output_tokens
+    if hidden > 0 and ("gemini" in facts.request_model.lower() or "gemini" in facts.provider.lower()):
+        facts.reasoning_tokens = hidden
+        facts.is_output_exclusive = True
+
+
+def _read_indexed(attributes: Attributes, facts: Facts) -> None:
+    if "gen_ai.prompt.0.role" not in attributes and "gen_ai.completion.0.role" not in attributes:
+        return
+    if not facts.input and (prompts := unflatten(attributes, "gen_ai.prompt")):
+        facts.input = to_json(prompts)
+    if not facts.output and (answers := unflatten(attributes, "gen_ai.completion")):
+        facts.output = to_json(answers)
+        last = answers[-1] if isinstance(answers[-1], dict) else {}
+        facts.finish_reason = facts.finish_reason or text(last.get("finish_reason"))
+    functions = unflatten(attributes, "llm.request.functions")
+    if functions and not facts.tools:
+        facts.tools = to_json(functions)
+    if facts.cache_read_tokens is None:
+        facts.cache_read_tokens = count(attributes.get("gen_ai.usage.cache_read_input_tokens"))

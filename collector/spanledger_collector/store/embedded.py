@@ -1,0 +1,184 @@
+"""ClickHouse inside this process (chDB).
+
+Limits that shape it: one process may open a data folder and one folder per process; it is not fork-safe; one handle serves
+one call at a time. So there are write handles by lane and a small pool of read handles. `readonly=2` on the read handles
+refuses writes while per-query limits still work.
+
+Inserts go through chDB's streaming insert in Arrow format. The driver's own insert writes the payload, prompts included, to a
+temporary file first; the streaming one does not, and is no slower (`docs/adr/0002`).
+"""
+
+import fcntl
+import os
+import queue
+import shutil
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+from clickhouse_connect import get_client
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from spanledger_collector.errors import CannotStart, StoreRefused, StoreUnavailable
+from spanledger_collector.store.faults import translate
+
+_MIB = 1024 * 1024
+
+
+class EmbeddedStore:
+    """A chDB data folder, opened by this process alone."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        database: str = "spanledger",
+        read_handles: int = 3,
+        query_seconds_max: float = 20.0,
+        query_memory_bytes_max: int = 512 * _MIB,
+        engine_memory_bytes_max: int = 1_536 * _MIB,
+    ) -> None:
+        """Open the folder, creating it if need be.
+
+        Raises:
+            CannotStart: another process has it open, or it cannot be written.
+        """
+        self._lock_file = _lock(folder, database)
+        self._database = database
+        self._folder = folder
+        self._engine_options = {
+            "max_server_memory_usage": str(engine_memory_bytes_max),
+            "mark_cache_size": str(64 * _MIB),
+            "uncompressed_cache_size": "0",
+            "background_pool_size": "2",
+        }
+        self._read_settings = {
+            "readonly": 2,
+            "max_execution_time": query_seconds_max,
+            "max_memory_usage": query_memory_bytes_max,
+            "do_not_merge_across_partitions_select_final": 1,
+            "max_bytes_before_external_group_by": query_memory_bytes_max // 2,
+        }
+        self._lanes: dict[str, Client] = {}
+        self._lanes_lock = threading.Lock()
+        self._closed = False
+        try:
+            admin = self._open({"async_insert": 0})
+            admin.command(f"CREATE DATABASE IF NOT EXISTS {_identifier(database)}")
+            admin.command(f"USE {_identifier(database)}")
+        except (ClickHouseError, RuntimeError) as error:
+            self._lock_file.close()
+            raise CannotStart(
+                f"The data folder {folder} cannot be opened by the embedded ClickHouse ({type(error).__name__}). If it was "
+                "written by a newer Spanledger, use that version; else see docs/guides/operations.md."
+            ) from error
+        self._lanes["admin"] = admin
+        self._readers: queue.LifoQueue[Client] = queue.LifoQueue()
+        for _ in range(read_handles):
+            self._readers.put(self._open(self._read_settings, use=True))
+        self._reader_count = read_handles
+
+    def _open(self, settings: Mapping[str, Any], *, use: bool = False) -> Client:
+        client = get_client(
+            interface="chdb", path=str(self._folder / "clickhouse"), tz_mode="aware", chdb_options=self._engine_options
+        )
+        if use:
+            client.command(f"USE {_identifier(self._database)}")
+        # Set once on the handle: as client settings the driver would set and restore them around every call.
+        for name, value in sorted(settings.items(), key=lambda item: item[0] == "readonly"):
+            client.command(f"SET {name} = {value}")
+        return client
+
+    def _lane(self, name: str) -> Client:
+        with self._lanes_lock:
+            if self._closed:
+                raise StoreUnavailable("The collector is stopping.")
+            if name not in self._lanes:
+                self._lanes[name] = self._open({"async_insert": 0}, use=True)
+            return self._lanes[name]
+
+    def insert(self, table: str, rows: pa.Table, lane: str) -> None:
+        """See `Store.insert`."""
+        client = self._lane(lane)
+        columns = ", ".join(_identifier(name) for name in rows.column_names)
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, rows.schema) as stream:
+            stream.write_table(rows)
+        handle = client._backend._handle  # type: ignore[attr-defined]
+        with handle.lock:
+            try:
+                inserter = handle.conn.send_insert(f"INSERT INTO {_identifier(table)} ({columns})", "ArrowStream")
+                with inserter:
+                    inserter.append(sink.getvalue().to_pybytes())
+                    inserter.finish()
+            except (ClickHouseError, RuntimeError) as error:
+                raise translate(error, reading=False) from error
+
+    def read(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        """See `Store.read`."""
+        if self._closed:
+            raise StoreUnavailable("The collector is stopping.")
+        client = self._readers.get()
+        try:
+            return client.query_arrow(sql, parameters=dict(parameters or {}), use_strings=True)
+        except (ClickHouseError, RuntimeError) as error:
+            raise translate(error, reading=True) from error
+        finally:
+            self._readers.put(client)
+
+    def command(self, sql: str) -> None:
+        """See `Store.command`."""
+        try:
+            self._lane("admin").command(sql)
+        except (ClickHouseError, RuntimeError) as error:
+            failure = translate(error, reading=False)
+            raise StoreRefused(f"{failure.detail} {str(error)[:300]}") from error
+
+    def close(self) -> None:
+        """See `Store.close`."""
+        with self._lanes_lock:
+            if self._closed:
+                return
+            self._closed = True
+        clients = list(self._lanes.values())
+        for _ in range(self._reader_count):
+            clients.append(self._readers.get())
+        for client in clients:
+            client.close()
+        self._lock_file.close()
+
+
+def _identifier(name: str) -> str:
+    if not name.replace("_", "").isalnum():
+        raise StoreRefused("A table or column name of ours is malformed.")
+    return f"`{name}`"
+
+
+def _lock(folder: Path, database: str) -> IO[str]:
+    """Take the folder's lock file, which also names its owner for the next one who tries."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private = folder / f"tmp-{database}"
+        shutil.rmtree(private, ignore_errors=True)
+        file = (folder / f"{database}.lock").open("a+")
+    except OSError as error:
+        raise CannotStart(f"The data folder {folder} cannot be written: {error.strerror}.") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.seek(0)
+        owner = file.read(20).strip() or "unknown"
+        file.close()
+        raise CannotStart(
+            f"The data folder {folder} is in use by process {owner}. Stop it, or choose another folder with --data-dir."
+        ) from None
+    private.mkdir(mode=0o700, exist_ok=True)
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    # chDB keeps its temporary files under TMPDIR; they may hold prompts, so they lie in a private folder wiped at start.
+    os.environ["TMPDIR"] = str(private)
+    return file

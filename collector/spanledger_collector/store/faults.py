@@ -1,0 +1,29 @@
+"""Driver errors become ours here, by code and never by message text."""
+
+from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
+
+from spanledger_collector.errors import QueryTooExpensive, SpanledgerError, StoreRefused, StoreUnavailable
+
+_EXPENSIVE = {158, 159, 160, 241, 396, 307}
+"""TOO_MANY_ROWS, TIMEOUT_EXCEEDED, TOO_SLOW, MEMORY_LIMIT_EXCEEDED, TOO_MANY_ROWS_OR_BYTES, TOO_MANY_BYTES."""
+_AWAY = {202, 209, 210, 225, 242, 243, 252, 279, 425, 999}
+"""Too many queries, network trouble, Keeper away, read-only table, no space, too many parts, shards away."""
+
+
+def translate(error: Exception, *, reading: bool) -> SpanledgerError:
+    """The error of ours that a driver error means."""
+    code = getattr(error, "code", None)
+    if isinstance(error, RuntimeError) and not isinstance(error, ClickHouseError):
+        code = _code_in(str(error))
+    if code in _EXPENSIVE and reading:
+        return QueryTooExpensive("It took too long or needed too much memory; ask for a shorter range or fewer groups.")
+    if code in _AWAY or code in _EXPENSIVE or isinstance(error, OperationalError) or code is None:
+        return StoreUnavailable("The store does not take this now; try again in a few seconds.")
+    return StoreRefused(f"The store refused a statement (ClickHouse code {code}).")
+
+
+def _code_in(message: str) -> int | None:
+    # The streaming insert of chDB raises RuntimeError with ClickHouse's "Code: N." in the text, the only place it is given.
+    _, found, rest = message.partition("Code: ")
+    digits = rest[:6].split(".")[0].strip() if found else ""
+    return int(digits) if digits.isdigit() else None

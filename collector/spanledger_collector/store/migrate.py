@@ -1,0 +1,99 @@
+"""Numbered SQL files become tables: each once, in order, with its checksum remembered.
+
+One copy of every migration serves one node and a cluster: on one node the comment markers are comments
+(`docs/adr/0003`). Statements are repeatable (`IF NOT EXISTS`), so a run that was cut off in the middle is simply run again.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from importlib import resources
+
+import pyarrow as pa
+
+from spanledger_collector.errors import CannotStart
+from spanledger_collector.store.protocol import Store, rows_of
+
+_BOOK = """
+CREATE TABLE IF NOT EXISTS schema_migrations
+(
+    name       String,
+    checksum   String,
+    applied_at DateTime64(6, 'UTC') DEFAULT now64(6)
+)
+ENGINE = ReplacingMergeTree(applied_at)
+ORDER BY name
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, max_suspicious_broken_parts = 0
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One SQL file of `spanledger_schema.migrations`."""
+
+    name: str
+    text: str
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of the text."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def statements(self) -> list[str]:
+        """The statements as one node runs them."""
+        return split(re.sub(r"/\*@.*?\*/", "", self.text, flags=re.DOTALL))
+
+
+def shipped() -> list[Migration]:
+    """All migrations of this version, in order."""
+    folder = resources.files("spanledger_schema") / "migrations"
+    files = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".sql")), key=lambda entry: entry.name)
+    return [Migration(entry.name, entry.read_text("utf-8")) for entry in files]
+
+
+def pending(store: Store) -> list[Migration]:
+    """What `migrate` would apply.
+
+    Raises:
+        CannotStart: the store was migrated by a newer version, or an applied file was edited since.
+    """
+    store.command(_BOOK)
+    applied = {row["name"]: row["checksum"] for row in rows_of(store.read("SELECT name, checksum FROM schema_migrations FINAL"))}
+    known = {migration.name: migration for migration in shipped()}
+    if newer := sorted(set(applied) - set(known)):
+        raise CannotStart(f"The store was written by a newer Spanledger (it has {newer[0]}). Use that version.")
+    for name, checksum in applied.items():
+        if known[name].checksum != checksum:
+            raise CannotStart(f"Migration {name} was edited after it was applied here. Restore the file; add a new one.")
+    return [migration for migration in shipped() if migration.name not in applied]
+
+
+def migrate(store: Store) -> list[str]:
+    """Apply what is pending and return the names.
+
+    Raises:
+        CannotStart: see `pending`.
+        StoreRefused: a statement failed; the earlier ones stay applied and running again is safe.
+    """
+    todo = pending(store)
+    for migration in todo:
+        for statement in migration.statements:
+            store.command(statement)
+        row = pa.table({"name": [migration.name], "checksum": [migration.checksum]})
+        store.insert("schema_migrations", row, "control")
+    return [migration.name for migration in todo]
+
+
+def split(text: str) -> list[str]:
+    """Cut SQL at semicolons outside quotes and comments; comments are dropped."""
+    pattern = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^'\\]|\\.|'')*'|;|[^;'/-]+|[/-]", re.DOTALL)
+    statements, current = [], ""
+    for piece in pattern.findall(text):
+        if piece == ";":
+            statements.append(current.strip())
+            current = ""
+        elif not piece.startswith(("--", "/*")):
+            current += piece
+    statements.append(current.strip())
+    return [statement for statement in statements if statement]

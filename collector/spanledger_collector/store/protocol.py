@@ -1,0 +1,51 @@
+"""What the rest of the collector may ask of a store.
+
+Everything blocks; callers are on threads. Implementations are safe to use from several threads: writes are serialised per
+lane, reads run on a pool of handles of their own so that they cannot hold up a write.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+
+class Store(Protocol):
+    """One ClickHouse: embedded or a server."""
+
+    def insert(self, table: str, rows: pa.Table, lane: str) -> None:
+        """Insert rows; durable (fsynced) when it returns.
+
+        Args:
+            table: Name of a table.
+            rows: Columns by name; columns of the table that are missing get their default.
+            lane: Writes of one lane run one after the other, those of different lanes side by side.
+
+        Raises:
+            StoreUnavailable: the store does not answer; the same insert may be sent again.
+            StoreRefused: the store refuses these rows.
+        """
+        ...
+
+    def read(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        """Answer a SELECT whose values are all bound as `{name:Type}`.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+            QueryTooExpensive: it took too long or needed too much memory.
+            StoreRefused: the statement is wrong.
+        """
+        ...
+
+    def command(self, sql: str) -> None:
+        """Run DDL or another statement without an answer."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the store; idempotent."""
+        ...
+
+
+def rows_of(table: pa.Table) -> list[dict[str, Any]]:
+    """A small answer as dictionaries."""
+    return table.to_pylist()  # type: ignore[no-any-return]
