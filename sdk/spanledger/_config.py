@@ -1,7 +1,8 @@
 """Settings of the SDK: arguments, then SPANLEDGER_*, then OTEL_*, then defaults.
 
-A wrong argument is a programming mistake and raises `ValueError` from `init`; a wrong environment variable is an operator's
-mistake, found at run time, and only logs: the host must start. An unknown capture mode fails closed (`none`).
+A wrong argument is a programming mistake and raises `ValueError` from `init`; a wrong environment variable is an
+operator's mistake, found at run time, and only logs: the host must start. An unknown capture mode fails closed
+(`none`).
 """
 
 import os
@@ -34,8 +35,8 @@ class Config:
         capture: What content leaves the process, see `spanledger.init`.
         enabled: False makes every call a no-op.
         instrument: Switch on installed GenAI instrumentors.
-        explicit: Which of app, environment and release came from arguments or SPANLEDGER_*; only those override the resource
-            of a tracer provider that the host owns.
+        explicit: Which of app, environment and release came from arguments or SPANLEDGER_*; only those override the
+            resource of a tracer provider that the host owns.
     """
 
     app: str

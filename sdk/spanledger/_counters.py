@@ -3,6 +3,8 @@
 The rule is accepted = sent + dropped + pending, for spans and for feedback alike.
 """
 
+import threading
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,15 +17,17 @@ class Stats:
         spans_accepted: Ended spans taken for delivery; equals sent + dropped + pending.
         spans_sent: Spans that the collector acknowledged.
         spans_pending: Spans waiting or on their way.
-        spans_dropped: Spans lost, by reason: `queue_full` (too many or too large waiting), `unreachable` (no connection or no
-            answer within the retry bound), `unavailable` (429, 502, 503, 504 for too long), `unauthorized` (401, 403), `rejected`
-            (refused by the collector), `too_large`, `unencodable`, `shutdown` (the time to shut down ran out).
+        spans_dropped: Spans lost, by reason: `queue_full` (too many or too large waiting), `unreachable` (no
+            connection or no answer within the retry bound), `unavailable` (429, 502, 503, 504 for too long),
+            `unauthorized` (401, 403), `rejected` (refused by the collector), `too_large`, `unencodable`, `shutdown`
+            (the time to shut down ran out).
         feedback_accepted: Judgements taken for delivery; same rule.
         feedback_sent: Judgements that the collector acknowledged.
         feedback_pending: Judgements waiting or on their way.
         feedback_dropped: Judgements lost, by the same reasons.
         retries: Requests that were sent again.
-        invalid_values: Values not stored because they could not be meant, such as a confidence of 1.2 or a negative token count.
+        invalid_values: Values not stored because they could not be meant, such as a confidence of 1.2 or a negative
+            token count.
         late_signals: Signals given to a span after it had ended.
         internal_errors: Errors of Spanledger itself that were kept from the host.
     """
@@ -44,26 +48,39 @@ class Stats:
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of one kind of thing that is delivered."""
+    """Counts of one kind of thing; the lock keeps the rule while one pipeline takes over from another."""
 
     accepted: int = 0
     sent: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
+    lock: AbstractContextManager[bool] = field(default_factory=threading.RLock, repr=False, compare=False)
+
+    def accept(self) -> None:
+        """Count one taken for delivery."""
+        with self.lock:
+            self.accepted += 1
+
+    def send(self, count: int) -> None:
+        """Count what the collector acknowledged."""
+        with self.lock:
+            self.sent += count
 
     def drop(self, count: int, reason: str) -> None:
         """Count a loss."""
         if count:
-            self.dropped[reason] = self.dropped.get(reason, 0) + count
+            with self.lock:
+                self.dropped[reason] = self.dropped.get(reason, 0) + count
 
-    @property
-    def pending(self) -> int:
-        """What is neither sent nor dropped yet."""
-        return max(0, self.accepted - self.sent - sum(self.dropped.copy().values()))
+    def read(self) -> tuple[int, int, int, dict[str, int]]:
+        """Accepted, sent, pending and dropped, of one moment."""
+        with self.lock:
+            dropped = self.dropped.copy()
+            return self.accepted, self.sent, self.accepted - self.sent - sum(dropped.values()), dropped
 
 
 @dataclass(slots=True)
 class Counters:
-    """Process-wide counters. Plain integers: a rare lost increment of the informal ones is cheaper than a lock on every call."""
+    """Process-wide counters. The informal ones have no lock: a rare lost increment costs less than that."""
 
     spans: Tally = field(default_factory=Tally)
     feedback: Tally = field(default_factory=Tally)
@@ -80,15 +97,17 @@ class Counters:
 
     def snapshot(self) -> Stats:
         """The public, frozen view."""
+        spans_accepted, spans_sent, spans_pending, spans_dropped = self.spans.read()
+        feedback_accepted, feedback_sent, feedback_pending, feedback_dropped = self.feedback.read()
         return Stats(
-            spans_accepted=self.spans.accepted,
-            spans_sent=self.spans.sent,
-            spans_pending=self.spans.pending,
-            spans_dropped=self.spans.dropped.copy(),
-            feedback_accepted=self.feedback.accepted,
-            feedback_sent=self.feedback.sent,
-            feedback_pending=self.feedback.pending,
-            feedback_dropped=self.feedback.dropped.copy(),
+            spans_accepted=spans_accepted,
+            spans_sent=spans_sent,
+            spans_pending=spans_pending,
+            spans_dropped=spans_dropped,
+            feedback_accepted=feedback_accepted,
+            feedback_sent=feedback_sent,
+            feedback_pending=feedback_pending,
+            feedback_dropped=feedback_dropped,
             retries=self.retries,
             invalid_values=self.invalid_values,
             late_signals=self.late_signals,

@@ -1,17 +1,18 @@
 """From queued things to request bodies, on the sending thread.
 
-The OTLP encoder is imported here and lazily: it pulls in protobuf, and a program that imports Spanledger should not pay for
-that before it has something to send.
+The OTLP encoder is imported here and lazily: it pulls in protobuf, and a program that imports Spanledger should not
+pay for that before it has something to send.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
-
-from opentelemetry.sdk.trace import ReadableSpan
+from typing import TYPE_CHECKING, Any, Final
 
 from spanledger._config import Capture
 from spanledger._privacy import strip_foreign_content
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
 
 SCOPE: Final = "spanledger"
 _SPAN_CHARS: Final = 512
@@ -20,16 +21,19 @@ _SPAN_CHARS: Final = 512
 FeedbackItem = Mapping[str, object]
 
 
-def span_chars(span: ReadableSpan) -> int:
+def span_chars(span: "ReadableSpan") -> int:
     """About how many characters a span holds in memory. Runs in the host's call, so it looks at strings only."""
-    total = _SPAN_CHARS
-    attributes = span.attributes
-    if attributes:
-        # `.copy()` is one C call; iterating the proxy would be a Python call per attribute.
-        for value in attributes.copy().values():  # type: ignore[attr-defined]
-            if type(value) is str:
-                total += len(value)
+    total = _SPAN_CHARS + _attribute_chars(span.attributes)
+    for event in span.events:
+        total += _attribute_chars(event.attributes)
     return total
+
+
+def _attribute_chars(attributes: Any) -> int:
+    if not attributes:
+        return 0
+    # `.copy()` is one C call; iterating the proxy would be a Python call per attribute.
+    return sum([len(value) for value in attributes.copy().values() if type(value) is str])
 
 
 def feedback_chars(item: FeedbackItem) -> int:
@@ -38,8 +42,8 @@ def feedback_chars(item: FeedbackItem) -> int:
 
 
 def encode_traces(
-    spans: Sequence[ReadableSpan], resource: Mapping[str, str | None], capture: Capture
-) -> tuple[bytes, int]:
+    spans: "Sequence[ReadableSpan]", resource: Mapping[str, str | None], capture: Capture
+) -> "tuple[bytes, Sequence[ReadableSpan]]":
     """Encode spans as an OTLP export request.
 
     Args:
@@ -48,21 +52,22 @@ def encode_traces(
         capture: Applied to the spans of other instrumentations.
 
     Returns:
-        Protobuf bytes, and how many spans they hold: one that cannot be encoded is left out rather than costing its neighbours.
+        Protobuf bytes, and the spans they hold: one that cannot be encoded is left out rather than costing its
+        neighbours.
     """
     from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 
     try:
-        request, kept = encode_spans(spans), len(spans)
+        request, kept = encode_spans(spans), spans
     except Exception:  # noqa: BLE001 - an attribute of any instrumentation may be unencodable in any way
-        good = [span for span in spans if _is_encodable(encode_spans, span)]
-        request, kept = encode_spans(good), len(good)
+        kept = [span for span in spans if _is_encodable(encode_spans, span)]
+        request = encode_spans(kept)
     _set_resource(request, resource)
     strip_foreign_content(request, capture, SCOPE)
     return request.SerializeToString(), kept
 
 
-def _is_encodable(encode_spans: Any, span: ReadableSpan) -> bool:
+def _is_encodable(encode_spans: Any, span: "ReadableSpan") -> bool:
     try:
         encode_spans([span])
     except Exception:  # noqa: BLE001 - see encode_traces

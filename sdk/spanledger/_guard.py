@@ -1,8 +1,9 @@
 """The wall between Spanledger's own mistakes and the host application.
 
-Everything the SDK does on behalf of a caller runs inside `guard`: an internal error costs one piece of telemetry and one log
-line a minute, never the host's request. Under pytest with SPANLEDGER_STRICT=1 errors pass through, so that our own tests (and
-those of a careful host) see them. Log lines name the kind and place of an error, never its message: messages quote user data.
+Everything the SDK does on behalf of a caller runs inside `guard`: an internal error costs one piece of telemetry and
+one log line a minute, never the host's request. Under pytest with SPANLEDGER_STRICT=1 errors pass through, so that our
+own tests (and those of a careful host) see them. Log lines name the kind and place of an error, never its message:
+messages quote user data.
 """
 
 import logging
@@ -32,7 +33,7 @@ def is_strict() -> bool:
 
 
 class Guard:
-    """A reusable context manager that swallows, counts and rarely logs internal errors (`Exception`, not `BaseException`).
+    """A reusable context manager that swallows, counts and rarely logs internal errors (`Exception` only).
 
     It holds no state, so one instance serves all threads and may nest.
     """
@@ -45,9 +46,7 @@ class Guard:
     def __enter__(self) -> None:
         return None
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
         if error is None:
             return False
         if not isinstance(error, Exception) or is_strict():

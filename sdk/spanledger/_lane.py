@@ -1,8 +1,8 @@
 """A bounded queue of things to deliver, with the counts that prove nothing was lost silently.
 
-Bounded in items and in characters: eight thousand spans with long prompts would otherwise be gigabytes. When it is full the
-oldest goes, since fresh telemetry is worth more. The lock is re-entrant, because garbage collection and signal handlers can end a span
-while the same thread is inside `put`.
+Bounded in items and in characters: eight thousand spans with long prompts would otherwise be gigabytes. When it is
+full the oldest goes, since fresh telemetry is worth more. The lock is re-entrant, because garbage collection and
+signal handlers can end a span while the same thread is inside `put`.
 """
 
 import threading
@@ -43,6 +43,7 @@ class Lane(Generic[Item]):
         self._chars = 0
         self._accepted = 0
         self._finished = 0
+        self._in_flight = 0
         self._closed = False
 
     def put(self, item: Item) -> bool:
@@ -54,7 +55,7 @@ class Lane(Generic[Item]):
         size = self._size_of(item)
         with self._lock:
             tally = self._tally()
-            tally.accepted += 1
+            tally.accept()
             if self._closed:
                 tally.drop(1, "shutdown")
                 return False
@@ -79,17 +80,24 @@ class Lane(Generic[Item]):
                 self._chars -= size
                 room -= size
                 batch.append(item)
+            self._in_flight = len(batch)
         return batch
 
     def settle(self, *, sent: int = 0, dropped: int = 0, reason: str = "") -> None:
-        """Account for items that `take` handed out."""
+        """Account for items that `take` handed out last."""
         with self._lock:
             # After `abandon` they have been counted as lost already.
-            count = min(sent + dropped, self._accepted - self._finished)
-            self._finished += count
+            sent = min(sent, self._in_flight)
+            dropped = min(dropped, self._in_flight - sent)
+            self._in_flight -= sent + dropped
+            self._finished += sent + dropped
             tally = self._tally()
-            tally.sent += min(sent, count)
-            tally.drop(count - min(sent, count), reason)
+            tally.send(sent)
+            tally.drop(dropped, reason)
+
+    def settle_rest(self, reason: str) -> None:
+        """Count as lost what is left of the batch that `take` handed out last."""
+        self.settle(dropped=self._in_flight, reason=reason)
 
     def close(self) -> None:
         """Refuse (and count) everything from now on."""
@@ -102,6 +110,7 @@ class Lane(Generic[Item]):
             lost = self._accepted - self._finished
             self._queue.clear()
             self._chars = 0
+            self._in_flight = 0
             self._finished = self._accepted
             self._tally().drop(lost, reason)
             return lost

@@ -1,7 +1,8 @@
-"""Messages in the form of OpenTelemetry: `[{"role": ..., "parts": [{"type": "text", "content": ...}]}]` as a JSON string.
+"""Messages in the form of OpenTelemetry, as a JSON string.
 
-Accepted are a plain string, a list of strings, and the message shapes of OpenAI (chat and responses), Anthropic and Gemini,
-as dictionaries or as the client libraries' objects. Binary content is named, not carried.
+That is `[{"role": ..., "parts": [{"type": "text", "content": ...}]}]`.
+Accepted are a plain string, a list of strings, and the message shapes of OpenAI (chat and responses), Anthropic and
+Gemini, as dictionaries or as the client libraries' objects. Binary content is named, not carried.
 """
 
 from typing import Any, Final
@@ -62,7 +63,7 @@ def to_messages(value: object, role: str) -> list[Message]:
     wrapped = read_field(value, "messages") if isinstance(value, dict) and "role" not in value else None
     if is_list(wrapped):
         value = wrapped
-    items = list(value)[:_MESSAGES_MAX] if is_list(value) else [value]  # type: ignore[call-overload]
+    items = list(value)[:_MESSAGES_MAX] if is_list(value) else [value]
     messages: list[Message] = []
     loose: list[Part] = []
     for item in items:
@@ -115,7 +116,7 @@ def _parts(content: object) -> list[Part]:
     if content is None:
         return []
     if is_list(content):
-        return [_part(item) for item in list(content)[:_MESSAGES_MAX]]  # type: ignore[call-overload]
+        return [_part(item) for item in list(content)[:_MESSAGES_MAX]]
     return [_part(content)]
 
 

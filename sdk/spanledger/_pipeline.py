@@ -1,19 +1,19 @@
 """Delivery: one daemon thread per process that sends queued spans and feedback to the collector.
 
-What it promises: `put` never waits; everything is bounded; a batch is retried with full jitter for up to `RETRY_FOR_S`, honouring
-Retry-After, then dropped and counted; closing takes at most the time it is given, whatever the collector does. The thread is
-started by the first item, so a process that only forks or imports pays nothing.
+What it promises: `put` never waits; everything is bounded; a batch is retried with full jitter for up to
+`RETRY_FOR_S`, honouring Retry-After, then dropped and counted; closing takes at most the time it is given, whatever
+the collector does. The thread is started by the first item, so a process that only forks or imports pays nothing.
 """
 
+import contextlib
 import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
 
 from opentelemetry import context as otel_context
-from opentelemetry.sdk.trace import ReadableSpan
 
 from spanledger._config import Capture
 from spanledger._counters import COUNTERS
@@ -28,6 +28,9 @@ from spanledger._encode import (
 from spanledger._guard import Guard, log_rarely
 from spanledger._lane import Item, Lane
 from spanledger._sender import Answer, Sender
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
 
 SPANS_MAX: Final = 8_192
 SPAN_CHARS_MAX: Final = 64 * 1024 * 1024
@@ -47,7 +50,11 @@ class Pipeline:
     """Queues, thread and connection of one configuration."""
 
     def __init__(
-        self, endpoint: str, headers: Mapping[str, str], resource: Mapping[str, str | None], capture: Capture
+        self,
+        endpoint: str,
+        headers: Mapping[str, str],
+        resource: Mapping[str, str | None],
+        capture: Capture,
     ) -> None:
         self._endpoint = endpoint
         self._headers = headers
@@ -75,7 +82,8 @@ class Pipeline:
         self._sender = Sender(self._endpoint, self._headers)
         self._thread: threading.Thread | None = None
         self._thread_lock = threading.RLock()
-        # SimpleQueue.put is re-entrant, unlike Event.set: a span may end inside a signal handler or the garbage collector.
+        # SimpleQueue.put is re-entrant, unlike Event.set: a span may end inside a signal handler or the garbage
+        # collector.
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._is_woken = False
         self._progress = threading.Condition()
@@ -88,7 +96,7 @@ class Pipeline:
         self._feedback.reset()
         self._start_over()
 
-    def put(self, span: ReadableSpan) -> None:
+    def put(self, span: "ReadableSpan") -> None:
         """Take an ended span for delivery."""
         self._after_put(self._spans.put(span))
 
@@ -162,10 +170,8 @@ class Pipeline:
         # Our own requests must not be traced by an HTTP instrumentation, or every export would cause the next one.
         otel_context.attach(otel_context.set_value(otel_context._SUPPRESS_INSTRUMENTATION_KEY, True))
         while True:
-            try:
+            with contextlib.suppress(queue.Empty):
                 self._wake.get(timeout=0 if self._closing.is_set() else DELAY_S)
-            except queue.Empty:
-                pass
             self._is_woken = False
             with Guard("delivery"):
                 self._drain()
@@ -174,36 +180,39 @@ class Pipeline:
         self._sender.close()
 
     def _drain(self) -> None:
-        self._drain_lane(self._spans, self._send_spans)
-        self._drain_lane(self._feedback, self._send_feedback)
+        while self._send_next(self._feedback, self._send_feedback) | self._send_next(self._spans, self._send_spans):
+            pass
 
-    def _drain_lane(self, lane: Lane[Item], send: Callable[[list[Item]], None]) -> None:
-        while batch := lane.take():
-            try:
-                send(batch)
-            except Exception:
-                lane.settle(dropped=len(batch), reason="unencodable")
-                raise
-            finally:
-                with self._progress:
-                    self._progress.notify_all()
+    def _send_next(self, lane: Lane[Item], send: Callable[[Sequence[Item]], None]) -> bool:
+        batch = lane.take()
+        if not batch:
+            return False
+        try:
+            send(batch)
+        except Exception:
+            lane.settle_rest("unencodable")
+            raise
+        finally:
+            with self._progress:
+                self._progress.notify_all()
+        return True
 
-    def _send_spans(self, batch: list[ReadableSpan]) -> None:
+    def _send_spans(self, batch: "Sequence[ReadableSpan]") -> None:
         body, kept = encode_traces(batch, self._resource, self._capture)
-        self._spans.settle(dropped=len(batch) - kept, reason="unencodable")
+        self._spans.settle(dropped=len(batch) - len(kept), reason="unencodable")
         if not kept:
             return
         answer = self._post("/v1/traces", body, "application/x-protobuf", compress=True)
         if answer.is_ok:
-            refused = min(kept, count_rejected_spans(answer.body))
-            self._spans.settle(sent=kept - refused, dropped=refused, reason="rejected")
-        elif answer.status == 413 and len(batch) > 1:
-            self._send_spans(batch[: len(batch) // 2])
-            self._send_spans(batch[len(batch) // 2 :])
+            refused = min(len(kept), count_rejected_spans(answer.body))
+            self._spans.settle(sent=len(kept) - refused, dropped=refused, reason="rejected")
+        elif answer.status == 413 and len(kept) > 1:
+            self._send_spans(kept[: len(kept) // 2])
+            self._send_spans(kept[len(kept) // 2 :])
         else:
-            self._give_up(self._spans, kept, answer)
+            self._give_up(self._spans, len(kept), answer)
 
-    def _send_feedback(self, batch: list[FeedbackItem]) -> None:
+    def _send_feedback(self, batch: Sequence[FeedbackItem]) -> None:
         answer = self._post("/api/v1/feedback", encode_feedback(batch), "application/json", compress=False)
         if answer.is_ok:
             self._feedback.settle(sent=len(batch))
@@ -241,7 +250,10 @@ class Pipeline:
             if time.monotonic() + pause_s > min(give_up_at, self._deadline):
                 return answer
             COUNTERS.retries += 1
-            self._closing.wait(pause_s) if not self._closing.is_set() else time.sleep(pause_s)
+            if self._closing.is_set():
+                time.sleep(pause_s)
+            else:
+                self._closing.wait(pause_s)
 
 
 def _drop_reason(answer: Answer) -> str:

@@ -1,8 +1,8 @@
 """Capture modes for spans that Spanledger did not make.
 
-Our own spans never hold what the capture mode forbids. Spans of other instrumentations travel through the same exporter, and
-many of them record prompts by default, so in modes other than `full` their content is removed here, on the export thread, before
-anything leaves the process.
+Our own spans never hold what the capture mode forbids. Spans of other instrumentations travel through the same
+exporter, and many of them record prompts by default, so in modes other than `full` their content is removed here, on
+the export thread, before anything leaves the process.
 """
 
 from typing import Any, Final
@@ -81,9 +81,7 @@ _CONTENT_PREFIXES: Final = (
     "traceloop.entity.output",
     "traceloop.prompt",
 )
-_IDENTITY_KEYS: Final = frozenset(
-    {semconv.USER_ID, semconv.SESSION_ID, semconv.CONVERSATION_ID, "enduser.id", "tag.tags"}
-)
+_IDENTITY_KEYS: Final = frozenset({semconv.USER_ID, semconv.SESSION_ID, semconv.CONVERSATION_ID, "enduser.id", "tag.tags"})
 _IDENTITY_PREFIXES: Final = (
     "user.",
     "session.",
@@ -95,7 +93,7 @@ _IDENTITY_PREFIXES: Final = (
 
 
 def strip_foreign_content(request: Any, capture: Capture, own_scope: str) -> None:
-    """Remove content (and in `none` identities too) from an OTLP export request, in place, except from our own scope."""
+    """Remove content (in `none` identities too) from an OTLP export request, in place, except from our own scope."""
     if capture == "full":
         return
     keys = _CONTENT_KEYS | _IDENTITY_KEYS if capture == "none" else _CONTENT_KEYS

@@ -1,7 +1,7 @@
 """One kept-alive HTTP connection to the collector, on the standard library.
 
-Why not the stock OTLP exporter: it retries inside a 10 s budget that shutdown cannot shorten and it cannot send feedback. Why
-not `requests`: hosts patch it in their tests, and `http.client` lets every wait be bounded here.
+Why not the stock OTLP exporter: it retries inside a 10 s budget that shutdown cannot shorten and it cannot send
+feedback. Why not `requests`: hosts patch it in their tests, and `http.client` lets every wait be bounded here.
 """
 
 import gzip
@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 _CONNECT_TIMEOUT_S: Final = 3.0
 _BODY_BYTES_MAX: Final = 65_536
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 # Level 3 is three times as fast as the default 6 for a few per cent more bytes.
 _GZIP_LEVEL: Final = 3
 
@@ -43,7 +44,7 @@ class Answer:
 
     @property
     def is_retryable(self) -> bool:
-        """Whether the same request may succeed later. 500 may not: the collector says 503 when it wants the data again."""
+        """Whether the same request may succeed later. 500 may not: the collector says 503 when it wants it again."""
         return self.status in (0, 429, 502, 503, 504)
 
 
@@ -60,7 +61,7 @@ class Sender:
         self._connection: http.client.HTTPConnection | None = None
 
     def post(self, path: str, body: bytes, content_type: str, *, timeout_s: float, compress: bool) -> Answer:
-        """Send one request and wait for its answer for about `timeout_s` seconds. Network trouble is an `Answer`, not an error."""
+        """Send one request and wait at most about `timeout_s` seconds. Network trouble is an `Answer`, not an error."""
         headers = {**self._headers, "content-type": content_type}
         if compress:
             body = gzip.compress(body, compresslevel=_GZIP_LEVEL)
@@ -96,7 +97,8 @@ class Sender:
         return Answer(response.status, content, _retry_after_s(response.getheader("retry-after")))
 
     def _connect(self, timeout_s: float) -> http.client.HTTPConnection:
-        proxy = None if urllib.request.proxy_bypass(self._host) else _proxy("https" if self._secure else "http")
+        is_direct = self._host in _LOOPBACK or bool(urllib.request.proxy_bypass(self._host))
+        proxy = None if is_direct else _proxy("https" if self._secure else "http")
         host, port = proxy or (self._host, self._port)
         connection: http.client.HTTPConnection
         if self._secure:

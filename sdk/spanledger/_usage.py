@@ -1,8 +1,8 @@
 """Usage, outcome and output read from a provider's response object, by shape and not by type.
 
-The providers count differently; what leaves here always follows OpenTelemetry: input tokens contain cached ones, output tokens
-contain reasoning. Anthropic excludes cached tokens from its input count and Gemini excludes thoughts from its output count, so
-both are added here. A response of unknown shape yields nothing, never an error.
+The providers count differently; what leaves here always follows OpenTelemetry: input tokens contain cached ones,
+output tokens contain reasoning. Anthropic excludes cached tokens from its input count and Gemini excludes thoughts
+from its output count, so both are added here. A response of unknown shape yields nothing, never an error.
 """
 
 from dataclasses import dataclass, field

@@ -1,7 +1,7 @@
 """Reading values that belong to the host, whatever they are.
 
-Host objects may lack fields, hold NaN or lone surrogates, refer to themselves, or raise from `__str__`. Nothing here raises
-for any of that; what cannot be represented becomes a placeholder or None.
+Host objects may lack fields, hold NaN or lone surrogates, refer to themselves, or raise from `__str__`. Nothing here
+raises for any of that; what cannot be represented becomes a placeholder or None.
 """
 
 import json
@@ -10,7 +10,7 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 TEXT_CHARS_MAX: Final = 4_096
 """Longest plain attribute (names, ids, tags)."""
@@ -22,7 +22,7 @@ _CUT: Final = "…[cut]"
 
 
 def clip(text: str, limit: int = TEXT_CHARS_MAX) -> str:
-    """Shorten to `limit` characters, and replace lone surrogates: protobuf refuses them and would lose the whole batch."""
+    """Shorten to `limit` characters, and replace lone surrogates: protobuf refuses them and the batch with them."""
     if len(text) > limit:
         text = text[: max(0, limit - len(_CUT))] + _CUT
     if text.isascii():
@@ -63,14 +63,17 @@ def read_path(owner: object, *names: str) -> Any:
 
 def as_count(value: object) -> int | None:
     """A number of tokens or the like: an integer in [0, 2^40], or None."""
-    if type(value) is not int:
-        if isinstance(value, bool):
-            return None
+    if type(value) is int:
+        number = value
+    elif isinstance(value, bool):
+        return None
+    else:
         try:
-            value = int(value) if isinstance(value, float) and value.is_integer() else operator.index(value)  # type: ignore[arg-type]
+            given: Any = value
+            number = int(given) if isinstance(given, float) and given.is_integer() else operator.index(given)
         except Exception:  # noqa: BLE001 - __index__ belongs to the host
             return None
-    return value if 0 <= value <= TOKENS_MAX else None
+    return number if 0 <= number <= TOKENS_MAX else None
 
 
 def as_probability(value: object) -> float | None:
@@ -92,12 +95,10 @@ def as_usd(value: object) -> str | None:
         amount = Decimal(str(value).strip())
     except (InvalidOperation, ValueError):
         return None
-    return (
-        format(amount, "f") if amount.is_finite() and 0 <= amount < 1_000_000_000 and amount.adjusted() > -30 else None
-    )
+    return format(amount, "f") if amount.is_finite() and 0 <= amount < 1_000_000_000 and amount.adjusted() > -30 else None
 
 
-def is_list(value: object) -> bool:
+def is_list(value: object) -> TypeGuard[Sequence[object]]:
     """Whether the value is a sequence of things rather than one text."""
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes, bytearray, memoryview))
 
@@ -120,9 +121,7 @@ def simplify(value: object, limit: int, unknown: Callable[[object], str] = to_te
         return "…"
     try:
         if isinstance(value, Mapping):
-            return {
-                to_text(key): simplify(item, limit, unknown, depth + 1) for key, item in list(value.items())[:1_000]
-            }
+            return {to_text(key): simplify(item, limit, unknown, depth + 1) for key, item in list(value.items())[:1_000]}
         if isinstance(value, (list, tuple, set, frozenset)):
             return [simplify(item, limit, unknown, depth + 1) for item in list(value)[:1_000]]
         if is_dataclass(value) and not isinstance(value, type):
@@ -143,8 +142,8 @@ def to_json(value: object, limit: int = CONTENT_CHARS_MAX, *, print_objects: boo
     Args:
         value: Anything.
         limit: Characters; when the whole would be longer, strings inside are clipped further until it fits.
-        print_objects: Whether unknown objects are printed with `str` (the caller handed them over on purpose) or only named by
-            type (they were merely seen, and printing one may load a database).
+        print_objects: Whether unknown objects are printed with `str` (the caller handed them over on purpose) or only
+            named by type (they were merely seen, and printing one may load a database).
     """
     unknown = to_text if print_objects else _describe
     text = ""
@@ -157,4 +156,4 @@ def to_json(value: object, limit: int = CONTENT_CHARS_MAX, *, print_objects: boo
 
 def quote(text: str) -> str:
     """A JSON string literal."""
-    return _COMPACT.encode(text)
+    return json.encoder.encode_basestring(text)

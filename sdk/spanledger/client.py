@@ -162,9 +162,7 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
     def close(self) -> None:
@@ -213,9 +211,7 @@ class Client:
         """
         return self._object("GET", f"/api/v1/interactions/{quote(id, safe='')}", project=project)
 
-    def feedback(
-        self, items: Mapping[str, Any] | Iterable[Mapping[str, Any]], *, project: str | None = None
-    ) -> dict[str, Any]:
+    def feedback(self, items: Mapping[str, Any] | Iterable[Mapping[str, Any]], *, project: str | None = None) -> dict[str, Any]:
         """Send one judgement or a list; answers `{"accepted": n, "ids": [...]}`."""
         body = dict(items) if isinstance(items, Mapping) else [dict(item) for item in items]
         return self._object("POST", "/api/v1/feedback", body=_jsonable(body), project=project)
@@ -273,17 +269,13 @@ class Client:
         except ValueError:
             value = None
         if not isinstance(value, dict):
-            raise ClientError(
-                f"what answers at {self._address} is not a Spanledger collector ({path} is no JSON object)"
-            )
+            raise ClientError(f"what answers at {self._address} is not a Spanledger collector ({path} is no JSON object)")
         return value
 
     def _list(self, key: str, method: str, path: str, **request: Any) -> list[Any]:
         value = self._object(method, path, **request).get(key)
         if not isinstance(value, list):
-            raise ClientError(
-                f"{path} answered without a list of {key}; do client and collector have the same version?"
-            )
+            raise ClientError(f"{path} answered without a list of {key}; do client and collector have the same version?")
         return value
 
     def _send(
@@ -342,9 +334,7 @@ def _read_arrow(response: httpx.Response) -> Answer:
     try:
         table = pa.ipc.open_stream(pa.py_buffer(response.content)).read_all()
     except pa.ArrowInvalid:
-        raise ClientError(
-            "the collector's answer is no Arrow stream; do client and collector have the same version?"
-        ) from None
+        raise ClientError("the collector's answer is no Arrow stream; do client and collector have the same version?") from None
     warnings = json.loads((table.schema.metadata or {}).get(b"warnings", b"[]"))
     units = {field.name: ((field.metadata or {}).get(b"unit", b"").decode() or None) for field in table.schema}
     return Answer(cast(pl.DataFrame, pl.from_arrow(table)), units, [str(warning) for warning in warnings])
