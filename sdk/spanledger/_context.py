@@ -57,11 +57,10 @@ class Frame:
 
     def surfaced(self) -> Context:
         """The context below this frame and below all frames that were left while another was on top of them."""
-        below: Frame | None = self._outer_frame
-        outer = self._outer
-        while below is not None and below._is_buried:
-            below, outer = below._outer_frame, below._outer
-        return outer
+        frame = self
+        while frame._outer_frame is not None and frame._outer_frame._is_buried:
+            frame = frame._outer_frame
+        return frame._outer
 
 
 def current_frame(context: Context | None = None) -> Frame | None:

@@ -79,10 +79,14 @@ class Interaction(SpanHandle):
                 self._frame.inherited.update(attributes)
 
     def fallback(self, to_model: str | None = None, *, from_model: str | None = None, reason: str | None = None) -> None:
-        """Say that the answer comes from a stand-in, such as a smaller model or a canned text."""
-        self._say(
-            {semconv.FALLBACK_TO: to_model or "unknown", semconv.FALLBACK_FROM: from_model}, semconv.FALLBACK_REASON, reason
-        )
+        """Say that the answer comes from a stand-in, such as a smaller model or a canned text.
+
+        Args:
+            to_model: What answered; default `other`.
+            from_model: What should have answered.
+            reason: Why it did not.
+        """
+        self._say({semconv.FALLBACK_TO: to_model or "other", semconv.FALLBACK_FROM: from_model}, semconv.FALLBACK_REASON, reason)
 
     def escalate(self, to: str = "human", *, reason: str | None = None) -> None:
         """Say that it was handed on, to a person or a team."""

@@ -22,8 +22,6 @@ ObserveKind = Literal["span", "interaction", "retrieval", "tool"]
 Function = TypeVar("Function", bound=Callable[..., Any])
 ReadArguments = Callable[[], dict[str, object]]
 
-_INPUT_VALUE: Final = "input.value"
-_OUTPUT_VALUE: Final = "output.value"
 _KINDS: Final = ("span", "interaction", "retrieval", "tool")
 _ITEMS_MAX: Final = 1_000
 _CAPTURE: Final = Guard("observe capture")
@@ -62,12 +60,12 @@ class Observed(SpanHandle):
 
     def _put_arguments(self, attributes: Attributes, arguments: dict[str, object], state: State) -> None:
         text = to_json(arguments, state.content_chars_max, print_objects=False)
-        if self._kind == "interaction":
-            put_messages(attributes, semconv.INPUT_MESSAGES, _lone_text(arguments) or text, "user", state)
+        if self._kind == "tool":
+            attributes[semconv.TOOL_ARGUMENTS] = text
         elif self._kind == "retrieval":
             attributes[semconv.RETRIEVAL_QUERY] = _lone_text(arguments) or text
         else:
-            attributes[semconv.TOOL_ARGUMENTS if self._kind == "tool" else _INPUT_VALUE] = text
+            put_messages(attributes, semconv.INPUT_MESSAGES, _lone_text(arguments) or text, "user", state)
 
     def put_result(self, result: object) -> None:
         """Record what the function returned or yielded."""
@@ -76,14 +74,13 @@ class Observed(SpanHandle):
             return
         with _CAPTURE:
             attributes: Attributes = {}
-            if self._kind == "interaction":
-                text = result if isinstance(result, str) else to_json(result, print_objects=False)
-                put_messages(attributes, semconv.OUTPUT_MESSAGES, text, "assistant", state)
+            if self._kind == "tool":
+                put_json(attributes, semconv.TOOL_RESULT, result, state, print_objects=False)
             elif self._kind == "retrieval":
                 put_documents(attributes, result, state)
             else:
-                key = semconv.TOOL_RESULT if self._kind == "tool" else _OUTPUT_VALUE
-                put_json(attributes, key, result, state, print_objects=False)
+                text = result if isinstance(result, str) else to_json(result, print_objects=False)
+                put_messages(attributes, semconv.OUTPUT_MESSAGES, text, "assistant", state)
             self._set(attributes)
 
 
