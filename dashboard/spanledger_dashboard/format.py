@@ -193,3 +193,8 @@ def listing(items: Sequence[str], limit: int = 3) -> str:
     """A short enumeration that says how many more there are."""
     head = ", ".join(items[:limit])
     return head if len(items) <= limit else f"{head} and {len(items) - limit} more"
+
+
+def bucket(granularity: str) -> str:
+    """The size of a chart's buckets in words."""
+    return {"minute": "By minute", "hour": "Hourly", "day": "Daily", "week": "Weekly", "month": "Monthly"}[granularity]

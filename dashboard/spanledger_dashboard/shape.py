@@ -5,13 +5,13 @@ Only additive measures are ever summed here, and only where the catalogue says t
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
 import polars as pl
 
-from spanledger_dashboard.intervals import Rate, wilson
+from spanledger_dashboard.intervals import Z_MATERIAL, Rate, difference_z, wilson
 from spanledger_dashboard.state import Window, bucket_end, bucket_start
 from spanledger_dashboard.theme import SERIES_MAX
 from spanledger_dashboard.untrusted import shorten
@@ -54,12 +54,25 @@ def buckets(window: Window) -> list[datetime]:
     return starts
 
 
-def partial_from(window: Window) -> datetime | None:
-    """The start of the last bucket when it is not over yet."""
+def whole_buckets(window: Window) -> list[datetime]:
+    """The starts of the buckets that are over."""
+    return [at for at in buckets(window) if bucket_end(at, window.granularity, window.zone) <= window.end]
+
+
+def running(window: Window, *, bars: bool = False) -> tuple[datetime, datetime] | None:
+    """The stretch of a chart that is not over yet, or None: the last bucket, for lines from the point before it.
+
+    Bars are drawn around the start of their bucket, lines and areas between the starts.
+    """
     if not window.current:
         return None
     last = bucket_start(window.end, window.granularity, window.zone)
-    return last if last < window.end else None
+    if last >= window.end or last <= window.start:
+        return None
+    if not bars:
+        return max(bucket_start(last - timedelta(seconds=1), window.granularity, window.zone), window.start), last
+    half = (bucket_end(last, window.granularity, window.zone) - last) / 2
+    return last - half, last + half
 
 
 def _assert_additive(measure: str) -> None:
@@ -152,18 +165,34 @@ def trends(frame: pl.DataFrame, dimension: str, measure: str, window: Window) ->
     if frame.height:
         for at, name, value in _times(frame).select("time", dimension, measure).iter_rows():
             cells.setdefault(name, {})[at] = float(value or 0)
-    running = partial_from(window)
-    starts = [at for at in buckets(window) if at != running]
+    starts = whole_buckets(window)
     return {name: [values.get(at, 0.0) for at in starts] for name, values in cells.items()}
 
 
 def sparkline(points: Sequence[tuple[datetime, Any]], window: Window) -> list[float]:
     """The known values of whole buckets; fewer than three make no line."""
-    running = partial_from(window)
-    values = [float(value) for at, value in points if value is not None and at != running]
+    whole = set(whole_buckets(window))
+    values = [float(value) for at, value in points if value is not None and at in whole]
     return values if len(values) >= 3 else []
 
 
 def by_key(frame: pl.DataFrame, dimension: str) -> dict[str | None, dict[str, Any]]:
     """The rows of a grouped answer by the value of its dimension."""
     return {row[dimension]: row for row in frame.iter_rows(named=True)}
+
+
+def shares(values: Sequence[Any]) -> list[float | None]:
+    """Each amount as a part of the sum of all that are known."""
+    total = sum((exact(value) for value in values), Decimal(0))
+    return [float(exact(value) / total) if value is not None and total else None for value in values]
+
+
+TREND_STATES: Final = ("New", "Rising", "Ongoing", "Falling")
+
+
+def trend_state(hits: int, n: int, hits_before: int, n_before: int) -> str:
+    """What became of a failure mode: new when the period before had none, rising or falling beyond chance (1 %), else ongoing."""
+    if n_before and not hits_before:
+        return "New"
+    z = difference_z(hits, n, hits_before, n_before)
+    return "Rising" if z >= Z_MATERIAL else "Falling" if z <= -Z_MATERIAL else "Ongoing"

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from spanledger_dashboard.untrusted import NOT_SET
 from spanledger_schema.query import Filter, Query
 from spanledger_schema.semconv import DEFAULT_PROJECT
 
@@ -38,7 +39,7 @@ CHOICES: Final[dict[str, str]] = {
     "user": "user",
     "session": "session",
 }
-"""URL parameter -> dimension of the catalogue. A value "" means "not set"."""
+"""URL parameter -> dimension of the catalogue. The value `not set` stands for null."""
 _STEPS: Final = (
     (timedelta(hours=3), "minute"),
     (timedelta(days=3), "hour"),
@@ -123,14 +124,15 @@ def from_params(params: Mapping[str, Sequence[str]]) -> Filters:
     if chosen not in RANGE_LABELS or (chosen == CUSTOM and (start is None or end is None or end <= start)):
         chosen = RANGE_DEFAULT
     zone = _first(params.get("tz"))
-    choices = {name: tuple(dict.fromkeys(params[name])) for name in CHOICES if params.get(name)}
+    choices = {name: tuple(dict.fromkeys(filter(None, params.get(name, ())))) for name in CHOICES}
+    project = _first(params.get("project"))
     return Filters(
         range=chosen,
         start=start if chosen == CUSTOM else None,
         end=end if chosen == CUSTOM else None,
-        project=_first(params.get("project")) or DEFAULT_PROJECT,
+        project=project if project and project.isascii() and project.isprintable() else DEFAULT_PROJECT,
         timezone=zone if zone and _is_zone(zone) else "",
-        choices=choices,
+        choices={name: values for name, values in choices.items() if values},
     )
 
 
@@ -162,7 +164,7 @@ def narrowed(filters: Filters, dimension: str, value: str | None) -> Filters:
     name = next((param for param, dim in CHOICES.items() if dim == dimension), None)
     if name is None:
         raise KeyError(dimension)
-    return replace(filters, choices={**filters.choices, name: (value or "",)})
+    return replace(filters, choices={**filters.choices, name: (value or NOT_SET,)})
 
 
 def _ceil(moment: datetime, step: timedelta) -> datetime:
@@ -211,9 +213,9 @@ def _granularity(length: timedelta) -> str:
 
 
 def query_filters(filters: Filters, leave_out: Iterable[str] = ()) -> tuple[Filter, ...]:
-    """The filters as the Query states them; "" becomes null, "not set"."""
+    """The filters as the Query states them; `not set` becomes null."""
     return tuple(
-        Filter(CHOICES[name], "in", tuple(value or None for value in values))
+        Filter(CHOICES[name], "in", tuple(None if value == NOT_SET else value for value in values))
         for name, values in filters.choices.items()
         if values and CHOICES[name] not in leave_out
     )
@@ -251,5 +253,6 @@ def interaction_params(filters: Filters, within: Window) -> dict[str, Any]:
         if not values:
             continue
         dimension = CHOICES[name]
-        params[dimension] = values[0] if dimension in ("user", "session") else list(values)
+        sent = ["" if value == NOT_SET else value for value in values]
+        params[dimension] = sent[0] if dimension in ("user", "session") else sent
     return params

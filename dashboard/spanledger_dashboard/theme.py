@@ -3,7 +3,7 @@
 The first six colours stay apart for readers with any of the usual colour-vision deficiencies; a seventh series is `Other`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 from zlib import crc32
@@ -66,18 +66,22 @@ def palette(name: str | None) -> Palette:
     return DARK if name == "dark" else LIGHT
 
 
-def colours(names: Iterable[str], colours_of: Palette) -> dict[str, str]:
-    """A colour for each of at most six names: the same name gets the same one wherever it can, whatever its rank."""
+def colours(names: Iterable[str], of: Palette, order: Sequence[str] = ()) -> dict[str, str]:
+    """A colour for each of at most six names: the same name gets the same one wherever it can, whatever its rank here.
+
+    `order` is the list of all known names; its first six have the six colours, others take what is free.
+    """
+    known = {name: index for index, name in enumerate(order)}
     free = list(range(SERIES_MAX))
     chosen: dict[str, str] = {}
-    for name in sorted(set(names)):
+    for name in sorted(set(names), key=lambda n: (known.get(n, len(known)), n)):
         if not free:
-            chosen[name] = colours_of.other
+            chosen[name] = of.other
             continue
-        wanted = crc32(name.encode()) % SERIES_MAX
+        wanted = known.get(name, crc32(name.encode())) % SERIES_MAX
         slot = min(free, key=lambda candidate: (candidate - wanted) % SERIES_MAX)
         free.remove(slot)
-        chosen[name] = colours_of.series[slot]
+        chosen[name] = of.series[slot]
     return chosen
 
 

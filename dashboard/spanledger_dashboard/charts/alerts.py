@@ -44,21 +44,30 @@ def backtest(
         values |= {(group, str(p["time"])): y for p, y in zip(mine, ys, strict=True) if y is not None}
         figure.add_trace(
             go.Scatter(
-                x=local([datetime.fromisoformat(str(p["time"])) for p in mine], zone), y=ys, mode="lines",
-                name=chart_text(group or name, 40), line={"width": 1.5, "color": palette.series[index]},
-                customdata=[f"{fmt.write(unit, y)} · {p.get('interactions') or 0:,} interactions" for p, y in zip(mine, ys, strict=True)],
+                x=local([datetime.fromisoformat(str(p["time"])) for p in mine], zone),
+                y=ys,
+                mode="lines",
+                name=chart_text(group or name, 40),
+                line={"width": 1.5, "color": palette.series[index]},
+                customdata=[
+                    f"{fmt.write(unit, y)} · {p.get('interactions') or 0:,} interactions" for p, y in zip(mine, ys, strict=True)
+                ],
                 hovertemplate="%{customdata}",
             )
-        )  # fmt: skip
+        )
     marks = [fire for fire in fires if group_name(fire["group"] or {}) in shown]
     if marks:
         heights = [values.get((group_name(f["group"] or {}), str(f["from"])), threshold) for f in marks]
         figure.add_trace(
             go.Scatter(
-                x=local([datetime.fromisoformat(str(f["from"])) for f in marks], zone), y=heights, mode="markers", name="would fire",
-                marker={"symbol": "triangle-down", "size": 10, "color": palette.bad}, hovertemplate="would fire<extra></extra>",
+                x=local([datetime.fromisoformat(str(f["from"])) for f in marks], zone),
+                y=heights,
+                mode="markers",
+                name="would fire",
+                marker={"symbol": "triangle-down", "size": 10, "color": palette.bad},
+                hovertemplate="would fire<extra></extra>",
             )
-        )  # fmt: skip
+        )
     threshold_line(figure, threshold, f"threshold {fmt.write(unit, threshold)}", palette)
     top = max([abs(threshold), *map(abs, values.values())])
     figure.update_yaxes(**ticks(unit, top))

@@ -17,7 +17,14 @@ HEIGHT = 300
 def blank(palette: Palette, *, height: int = HEIGHT, legend: bool = True, unified: bool = False) -> go.Figure:
     """A figure with the house's look and nothing on it."""
     figure = go.Figure()
-    axis = {"color": palette.muted, "linecolor": palette.grid, "zeroline": False, "ticks": "", "fixedrange": True}
+    axis = {
+        "color": palette.muted,
+        "linecolor": palette.grid,
+        "zeroline": False,
+        "ticks": "",
+        "fixedrange": True,
+        "automargin": True,
+    }
     figure.update_layout(
         height=height,
         margin={"l": 4, "r": 8, "t": 8, "b": 4},
@@ -56,21 +63,37 @@ def ticks(unit: Unit, largest: float) -> dict[str, Any]:
             return {"tickformat": "~s" if largest >= 10_000 else ",.0f" if largest >= 5 else "~g"}
 
 
-def fade_partial(figure: go.Figure, begins: datetime, zone: str, palette: Palette) -> None:
-    """Lay a veil over the bucket that is not over yet, from `begins` to the right edge."""
+def fade_partial(figure: go.Figure, running: tuple[datetime, datetime], zone: str, palette: Palette) -> None:
+    """Lay a veil over the bucket that is not over yet, from its start to the edge of the data."""
+    begin, end = local(running, zone)
     figure.add_shape(
-        type="rect", xref="x", yref="paper", x0=local([begins], zone)[0], x1=1, y0=0, y1=1, line_width=0,
-        fillcolor=faded(palette.page, 0.55), layer="above",
-    )  # fmt: skip
+        type="rect",
+        xref="x",
+        yref="paper",
+        x0=begin,
+        x1=end,
+        y0=0,
+        y1=1,
+        line_width=0,
+        fillcolor=faded(palette.page, 0.55),
+        layer="above",
+    )
 
 
 def threshold_line(figure: go.Figure, value: float, text: str, palette: Palette) -> None:
     """A dashed line across the chart with its label at the top right of the line, on a ground of its own."""
     figure.add_hline(y=value, line={"dash": "dash", "color": palette.bad, "width": 1.5})
     figure.add_annotation(
-        xref="paper", x=1, y=value, xanchor="right", yanchor="bottom", showarrow=False, text=chart_text(text, 48),
-        font={"color": palette.bad, "size": 11}, bgcolor=faded(palette.page, 0.8),
-    )  # fmt: skip
+        xref="paper",
+        x=1,
+        y=value,
+        xanchor="right",
+        yanchor="bottom",
+        showarrow=False,
+        text=chart_text(text, 48),
+        font={"color": palette.bad, "size": 11},
+        bgcolor=faded(palette.page, 0.8),
+    )
 
 
 def padded(low: float, high: float, share: float = 0.25) -> list[float]:

@@ -27,11 +27,16 @@ def dots(rows: Sequence[tuple[str | None, Rate]], palette: Palette, *, overall: 
         symbol = "circle-open" if rate.too_few else "circle"
         figure.add_trace(
             go.Scatter(
-                x=[rate.value], y=[index], mode="markers+text", marker={"color": colour, "size": 10, "symbol": symbol},
-                text=[fmt.percent(rate.value)], textposition="top center", textfont={"size": 11, "color": palette.text},
+                x=[rate.value],
+                y=[index],
+                mode="markers+text",
+                marker={"color": colour, "size": 10, "symbol": symbol},
+                text=[fmt.percent(rate.value)],
+                textposition="top center",
+                textfont={"size": 11, "color": palette.text},
                 **shared,
             )
-        )  # fmt: skip
+        )
     low = min((rate.low for _, rate in rows), default=0.0)
     high = max((rate.high for _, rate in rows), default=1.0)
     room = max((high - low) * 0.08, 0.004)

@@ -10,14 +10,15 @@ from spanledger_dashboard import format as fmt
 from spanledger_dashboard.charts.figure import HEIGHT, blank, fade_partial, local, ticks
 from spanledger_dashboard.shape import OTHER
 from spanledger_dashboard.theme import Palette, colours, faded
-from spanledger_dashboard.untrusted import chart_text
+from spanledger_dashboard.untrusted import chart_text, shorten
 from spanledger_schema.units import Unit
 
 Points = Sequence[tuple[datetime, Any]]
 
 
-def _colours(names: Sequence[str], palette: Palette) -> dict[str, str]:
-    return colours([name for name in names if name != OTHER], palette) | {OTHER: palette.other}
+def _colours(names: Sequence[str], palette: Palette, order: Sequence[str]) -> dict[str, str]:
+    found = colours([name for name in names if name != OTHER], palette, [shorten(name) for name in order])
+    return found | {OTHER: palette.other}
 
 
 def stack(
@@ -27,12 +28,16 @@ def stack(
     *,
     zone: str,
     bars: bool = False,
-    partial: datetime | None = None,
+    order: Sequence[str] = (),
+    partial: tuple[datetime, datetime] | None = None,
     height: int = HEIGHT,
 ) -> go.Figure:
-    """Series on top of each other, the largest at the bottom; `partial` is where the running bucket begins."""
+    """Series on top of each other, the largest at the bottom; `partial` is the running bucket.
+
+    `order` lists all names that there are, so that a name keeps its colour when filters change.
+    """
     figure = blank(palette, height=height, unified=True)
-    fill = _colours(list(series), palette)
+    fill = _colours(list(series), palette, order)
     for name, points in series.items():
         values = [None if value is None else float(value) for _, value in points]
         shared = {
@@ -65,7 +70,7 @@ def lines(
     palette: Palette,
     *,
     zone: str,
-    partial: datetime | None = None,
+    partial: tuple[datetime, datetime] | None = None,
     log: bool = False,
     height: int = HEIGHT,
 ) -> go.Figure:
@@ -78,12 +83,15 @@ def lines(
         sparse = sum(value is not None for value in values) <= max(3, len(values) // 12)
         figure.add_trace(
             go.Scatter(
-                name=chart_text(name, 40), x=local([at for at, _ in points], zone), y=values,
+                name=chart_text(name, 40),
+                x=local([at for at, _ in points], zone),
+                y=values,
                 mode="lines+markers" if sparse else "lines",
                 line={"width": 2, "color": palette.series[index % len(palette.series)]},
-                customdata=[fmt.write(unit, value) for _, value in points], hovertemplate="%{customdata}",
+                customdata=[fmt.write(unit, value) for _, value in points],
+                hovertemplate="%{customdata}",
             )
-        )  # fmt: skip
+        )
     figure.update_yaxes(**ticks(unit, max(known, default=0.0)))
     if log and known and min(known) > 0:
         figure.update_yaxes(type="log", dtick=1, tickformat="~g")
@@ -112,9 +120,15 @@ def rate_band(
     texts = [f"{fmt.percent(p[1])} · 95% {fmt.interval(p[2] or 0, p[3] or 0)} · n = {p[4]:,}" for p in seen]
     figure.add_trace(
         go.Scatter(
-            x=times, y=[p[1] for p in seen], name=chart_text(name, 40), mode="lines+markers", customdata=texts,
-            line={"width": 2, "color": palette.main}, marker={"size": 5}, hovertemplate="%{customdata}",
+            x=times,
+            y=[p[1] for p in seen],
+            name=chart_text(name, 40),
+            mode="lines+markers",
+            customdata=texts,
+            line={"width": 2, "color": palette.main},
+            marker={"size": 5},
+            hovertemplate="%{customdata}",
         )
-    )  # fmt: skip
+    )
     figure.update_yaxes(range=[0, 1.02], tickformat=".0%")
     return figure

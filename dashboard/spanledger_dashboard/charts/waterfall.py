@@ -53,9 +53,16 @@ def waterfall(spans: Sequence[Mapping[str, Any]], palette: Palette) -> go.Figure
         wide = [(s["duration_s"] or 0.0) > whole * 0.12 for _, s in mine]
         figure.add_trace(
             go.Bar(
-                orientation="h", name=chart_text(kind, 24), y=[index for index, _ in mine], base=[s["offset_s"] or 0.0 for _, s in mine],
-                x=[max(s["duration_s"] or 0.0, whole * 0.003) for _, s in mine], width=0.62, text=texts,
-                textposition=["inside" if w else "outside" for w in wide], insidetextanchor="start", cliponaxis=False,
+                orientation="h",
+                name=chart_text(kind, 24),
+                y=[index for index, _ in mine],
+                base=[s["offset_s"] or 0.0 for _, s in mine],
+                x=[max(s["duration_s"] or 0.0, whole * 0.003) for _, s in mine],
+                width=0.62,
+                text=texts,
+                textposition=["inside" if w else "outside" for w in wide],
+                insidetextanchor="start",
+                cliponaxis=False,
                 textfont={"color": [on_fill(fill) if w else palette.text for w in wide], "size": 11},
                 marker={
                     "color": fill,
@@ -67,12 +74,15 @@ def waterfall(spans: Sequence[Mapping[str, Any]], palette: Palette) -> go.Figure
                 customdata=[[s["span_id"], chart_text(s["name"]), text] for (_, s), text in zip(mine, texts, strict=True)],
                 hovertemplate="%{customdata[1]}<br>%{customdata[2]}<extra></extra>",
             )
-        )  # fmt: skip
+        )
     figure.update_layout(barmode="overlay", bargap=0.2, legend={"y": -0.02, "yanchor": "top", "traceorder": "normal"})
     figure.update_yaxes(
-        tickvals=list(range(len(rows))), range=[len(rows) - 0.4, -0.6], showgrid=False, tickfont={"size": 11},
+        tickvals=list(range(len(rows))),
+        range=[len(rows) - 0.4, -0.6],
+        showgrid=False,
+        tickfont={"size": 11},
         ticktext=[_EM_SPACE * min(depth, 8) + chart_text(span["name"], 30) for depth, span in rows],
-    )  # fmt: skip
+    )
     figure.update_xaxes(
         side="top", range=[0, whole * 1.12], showgrid=True, gridcolor=palette.grid, ticksuffix=" s", tickformat="~g"
     )

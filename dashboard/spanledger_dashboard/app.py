@@ -1,0 +1,68 @@
+"""The page script that Streamlit runs: frame, navigation, filter bar, and then the page."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import streamlit as st
+
+from spanledger.client import ClientError
+from spanledger_dashboard import bar, cards, data, foot, scope
+from spanledger_dashboard.state import from_params, window
+from spanledger_dashboard.theme import palette
+
+HERE: Final = Path(__file__).resolve().parent
+VIEWS: Final = HERE / "views"
+STYLE: Final = """<style>
+.stMainBlockContainer{padding-left:2rem;padding-right:2rem;max-width:1560px}
+.st-key-attention{background:rgba(230,149,0,.12);border-color:rgba(230,149,0,.35)}
+.st-key-bar h1{padding:0}
+@media (max-width:640px){.stMainBlockContainer{padding-left:1rem;padding-right:1rem}}
+</style>"""
+
+
+def pages() -> dict[str, list[st.Page]]:
+    """The navigation: sections and their pages."""
+    page, icon = st.Page, ":material/{}:".format
+    return {
+        "": [page(VIEWS / "overview.py", title="Overview", icon=icon("space_dashboard"), default=True)],
+        "Spend": [page(VIEWS / "costs.py", title="Costs", icon=icon("payments"), url_path="costs")],
+        "Quality": [
+            page(VIEWS / "failures.py", title="Failures", icon=icon("error"), url_path="failures"),
+            page(VIEWS / "confidence.py", title="Confidence & drift", icon=icon("query_stats"), url_path="confidence"),
+            page(VIEWS / "feedback.py", title="Feedback", icon=icon("thumbs_up_down"), url_path="feedback"),
+        ],
+        "Investigate": [
+            page(VIEWS / "interactions.py", title="Interactions", icon=icon("account_tree"), url_path="interactions")
+        ],
+        "Act": [page(VIEWS / "alerts.py", title="Alerts", icon=icon("notifications"), url_path="alerts")],
+    }
+
+
+def main() -> None:
+    """Draw the frame and run the chosen page."""
+    st.set_page_config(page_title="Spanledger", page_icon=str(HERE / "static" / "favicon.png"), layout="wide")
+    st.html(STYLE)
+    st.logo(str(HERE / "static" / "logo.png"), icon_image=str(HERE / "static" / "favicon.png"), size="large")
+    chosen = st.navigation(pages(), position="sidebar", expanded=True)
+    wanted = st.session_state.get("project") or st.query_params.get("project") or ""
+    project = from_params({"project": [wanted]}).project
+    filters, known = bar.render(chosen.title, project)
+    zone = filters.zone(st.context.timezone)
+    within = window(filters, datetime.now(UTC), zone)
+    with st.sidebar:
+        foot.status_line(project, zone)
+    first = data.together(projects=data.projects(project), rules=data.alert_rules(project))
+    if isinstance(first["projects"], ClientError):
+        cards.problem(first["projects"], "anything", "frame")
+        return
+    rules = first["rules"] if isinstance(first["rules"], list) else []
+    scope.put(scope.Scope(filters, within, palette(st.context.theme.type), tuple(rules), known))
+    if foot.has_data(first["projects"], project) or chosen.url_path == "alerts":
+        chosen.run()
+    else:
+        foot.first_run(project)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""The parts that pages are made of: cards, key figures, empty and failed states."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, Final
+
+import plotly.graph_objects as go
+import polars as pl
+import streamlit as st
+
+from spanledger.client import ApiError, ClientError, Unauthorized, Unreachable
+from spanledger_dashboard import data
+from spanledger_dashboard import format as fmt
+from spanledger_dashboard.intervals import Z_MATERIAL, difference_z
+from spanledger_dashboard.state import Window
+from spanledger_dashboard.untrusted import label, shorten
+from spanledger_schema.catalogue import MEASURES
+from spanledger_schema.units import Unit
+
+CHART_CONFIG: Final = {"displayModeBar": False, "responsive": True}
+MATERIAL_CHANGE: Final = 0.2
+"""From this relative change on, money and time are coloured; rates are tested instead."""
+
+
+@contextmanager
+def card(
+    title: str, caption: str | None = None, badge: tuple[str, str] | None = None, *, key: str | None = None
+) -> Iterator[None]:
+    """A bordered card with a title, a line of explanation and, if given, a (text, colour) badge beside the title."""
+    with st.container(border=True, height="stretch", key=key):
+        with st.container(gap="xxsmall"):
+            with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+                st.markdown(f"**{label(title)}**", width="content")
+                if badge:
+                    st.badge(label(badge[0]), color=badge[1])  # type: ignore[arg-type]
+            if caption:
+                st.caption(label(caption, 200))
+        yield
+
+
+def figure(chart: go.Figure, key: str, alt: str) -> None:
+    """A chart with the sentence that says what it shows."""
+    st.plotly_chart(chart, key=key, config=CHART_CONFIG, theme=None, alt=shorten(alt, 300))
+
+
+def problem(error: ClientError, what: str, key: str) -> None:
+    """A failed read in the place of what it would have shown, with a way to try again."""
+    if isinstance(error, Unreachable):
+        text = "The collector does not answer."
+    elif isinstance(error, Unauthorized):
+        text = "The dashboard's key may not read this. Set SPANLEDGER_API_KEY to a key with the read scope."
+    elif isinstance(error, ApiError):
+        text = error.detail or error.title
+    else:
+        text = str(error)
+    st.error(label(text, 300), title=f"Could not load {what}", icon=":material/error:")
+    if st.button("Try again", key=f"again_{key}", icon=":material/refresh:"):
+        data.forget()
+        st.rerun()
+
+
+def rows(answer: pl.DataFrame | ClientError, what: str, key: str) -> pl.DataFrame | None:
+    """The frame of an answer; a failed one is shown in its place and None returned."""
+    if isinstance(answer, ClientError):
+        problem(answer, what, key)
+        return None
+    return answer
+
+
+def empty(text: str) -> None:
+    """Say in a card that there is nothing and what to do."""
+    st.caption(label(text, 300))
+
+
+def is_material(name: str, now: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Whether a measure changed by more than its noise: a test for rates whose n is known, else 20 %."""
+    counts = {"failure_rate": ("failures", "interactions"), "feedback_positive_rate": ("positive", "feedback_judged")}
+    if name in counts:
+        hits, n = counts[name]
+        if any(side.get(key) is None for side in (now, before) for key in (hits, n)):
+            return False
+        z = difference_z(int(now[hits]), int(now[n]), int(before[hits]), int(before[n]))
+        return abs(z) >= Z_MATERIAL
+    if now.get(name) is None or not before.get(name):
+        return False
+    return abs(float(now[name]) / float(before[name]) - 1) >= MATERIAL_CHANGE
+
+
+def _colour(name: str, now: Mapping[str, Any], before: Mapping[str, Any]) -> str:
+    rising = MEASURES[name].rising_is
+    if rising == "neutral" or not is_material(name, now, before):
+        return "gray"
+    rose = float(now[name]) > float(before[name])
+    return "green" if rose == (rising == "good") else "red"
+
+
+def kpi(
+    name: str,
+    now: Mapping[str, Any],
+    before: Mapping[str, Any] | None,
+    window: Window,
+    *,
+    title: str | None = None,
+    note: str | None = None,
+    spark: Sequence[float] = (),
+) -> None:
+    """A key figure: the catalogue's label and meaning, its change against the period before, and its course."""
+    measure = MEASURES[name]
+    value = now.get(name)
+    delta = fmt.change(measure.unit, value, before.get(name)) if before is not None else None
+    colour = _colour(name, now, before) if delta is not None and before is not None else "gray"
+    st.metric(
+        label(title or measure.label),
+        label(fmt.measure(name, value, compact=True)),
+        delta,
+        delta_color=colour,  # type: ignore[arg-type]
+        delta_arrow="auto" if delta and delta.strip("+-0.%p ") else "off",
+        delta_description=label(note) if note else None,
+        help=label(f"{measure.description} Change {window.baseline}; coloured when it is more than noise.", 300),
+        border=True,
+        height="stretch",
+        chart_data=list(spark) or None,
+        chart_type="area",
+    )
+
+
+def unit_of(name: str) -> Unit:
+    """The unit of a measure."""
+    return MEASURES[name].unit
+
+
+def when(text: str | None) -> datetime | None:
+    """A time of the API."""
+    return datetime.fromisoformat(text) if text else None

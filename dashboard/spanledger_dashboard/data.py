@@ -1,0 +1,184 @@
+"""What the pages know of the collector: cached reads over HTTP, several at once, and the few writes.
+
+The only module that holds a client. Answers are kept for a few seconds, keyed by the question and not by the reader: all
+readers of one dashboard use its one key.
+"""
+
+import json
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any, Final
+
+import polars as pl
+import streamlit as st
+from streamlit.runtime.scriptrunner import add_script_run_ctx, get_script_run_ctx
+
+from spanledger.client import Client, ClientError
+from spanledger_schema.query import Query
+
+URL_VARIABLE: Final = "SPANLEDGER_ENDPOINT"
+_FRESH_S: Final = 10
+_SETTLED_S: Final = 60
+_WORKERS: Final = 8
+_KEPT: Final = 2_000
+
+
+def endpoint() -> str:
+    """The collector's address, as an application would be told it."""
+    return os.environ.get(URL_VARIABLE, "").strip().rstrip("/") or "http://127.0.0.1:4318"
+
+
+@st.cache_resource(max_entries=4, on_release=lambda client: client.close(), show_spinner=False)
+def _client(url: str) -> Client:
+    return Client(url)
+
+
+@st.cache_resource(show_spinner=False)
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_WORKERS, thread_name_prefix="spanledger-read")
+
+
+def together(**reads: Callable[[], Any]) -> dict[str, Any]:
+    """Make all reads at once; each answer is its value, or the `ClientError` that a card then shows in its place."""
+    context = get_script_run_ctx()
+
+    def run(read: Callable[[], Any]) -> Any:
+        add_script_run_ctx(threading.current_thread(), context)
+        try:
+            return read()
+        except ClientError as error:
+            return error
+
+    waiting = {name: _pool().submit(run, read) for name, read in reads.items()}
+    return {name: future.result() for name, future in waiting.items()}
+
+
+@st.cache_data(ttl=_FRESH_S, max_entries=_KEPT, show_spinner=False)
+def _query(url: str, project: str, question: str) -> tuple[pl.DataFrame, list[str]]:
+    answer = _client(url).query(json.loads(question), project=project)
+    return answer.frame, answer.warnings
+
+
+def query(project: str, question: Query) -> Callable[[], pl.DataFrame]:
+    """A read that answers a Query with its frame."""
+    text = json.dumps(question.to_dict(), sort_keys=True)
+    return lambda: _query(endpoint(), project, text)[0]
+
+
+@st.cache_data(ttl=_FRESH_S, max_entries=_KEPT, show_spinner=False)
+def _get(url: str, project: str, what: str, parameters: str) -> Any:
+    client, given = _client(url), json.loads(parameters)
+    match what:
+        case "interactions":
+            return client.interactions(project=project, **given)
+        case "interaction":
+            return client.interaction(given["id"], project=project)
+        case "drift":
+            return client.drift(project=project, **given)
+        case "alert_rules":
+            return client.alert_rules(project=project)
+        case "alert_events":
+            return client.alert_events(project=project, **given)
+        case "projects":
+            return client.projects(project=project)
+    raise ValueError(what)
+
+
+@st.cache_data(ttl=_SETTLED_S, max_entries=_KEPT, show_spinner=False)
+def _values(url: str, project: str, dimension: str) -> list[str]:
+    return _client(url).values(dimension, limit=500, project=project)
+
+
+def _read(project: str, what: str, **parameters: Any) -> Callable[[], Any]:
+    text = json.dumps(parameters, sort_keys=True)
+    return lambda: _get(endpoint(), project, what, text)
+
+
+def interactions(project: str, **parameters: Any) -> Callable[[], dict[str, Any]]:
+    """A read of one page of interactions."""
+    return _read(project, "interactions", **parameters)
+
+
+def interaction(project: str, id: str) -> Callable[[], dict[str, Any]]:
+    """A read of one interaction with all that belongs to it."""
+    return _read(project, "interaction", id=id)
+
+
+def drift(project: str, **parameters: Any) -> Callable[[], dict[str, Any]]:
+    """A read of how one confidence source compares with its reference."""
+    return _read(project, "drift", **parameters)
+
+
+def alert_rules(project: str) -> Callable[[], list[dict[str, Any]]]:
+    """A read of the alert rules with their states."""
+    return _read(project, "alert_rules")
+
+
+def alert_events(project: str, **parameters: Any) -> Callable[[], list[dict[str, Any]]]:
+    """A read of what fired and was resolved."""
+    return _read(project, "alert_events", **parameters)
+
+
+def projects(project: str) -> Callable[[], list[dict[str, Any]]]:
+    """A read of the projects that the key may see."""
+    return _read(project, "projects")
+
+
+def values(project: str, dimension: str) -> Callable[[], list[str]]:
+    """A read of a dimension's values over all of history, those with most interactions first."""
+    return lambda: _values(endpoint(), project, dimension)
+
+
+def status(project: str) -> dict[str, Any]:
+    """The collector's own state, never cached.
+
+    Raises:
+        ClientError: when it does not answer.
+    """
+    return _client(endpoint()).status(project=project)
+
+
+def forget() -> None:
+    """Ask everything anew: after a change, or when the reader says so."""
+    _query.clear()
+    _get.clear()
+    _values.clear()
+
+
+def preview_alert(project: str, rule: dict[str, Any], start: datetime, end: datetime) -> Callable[[], dict[str, Any]]:
+    """A read of when a rule would have fired."""
+    return lambda: _client(endpoint()).preview_alert(rule, start, end, project=project)
+
+
+def save_alert(project: str, id: str | None, rule: dict[str, Any]) -> dict[str, Any]:
+    """Create a rule, or replace the one with this id.
+
+    Raises:
+        ClientError: when the collector refuses it or is away.
+    """
+    client = _client(endpoint())
+    saved = client.update_alert_rule(id, rule, project=project) if id else client.create_alert_rule(rule, project=project)
+    forget()
+    return saved
+
+
+def delete_alert(project: str, id: str) -> None:
+    """Delete a rule.
+
+    Raises:
+        ClientError: when the collector refuses or is away.
+    """
+    _client(endpoint()).delete_alert_rule(id, project=project)
+    forget()
+
+
+def fresh_projects(project: str) -> list[dict[str, Any]]:
+    """The projects as they are now, not from the cache.
+
+    Raises:
+        ClientError: when the collector does not answer.
+    """
+    return _client(endpoint()).projects(project=project)

@@ -1,0 +1,63 @@
+"""The dashboard as a server: Streamlit under uvicorn, with headers that keep pages from talking to other hosts."""
+
+import logging
+import re
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+HERE: Final = Path(__file__).resolve().parent
+_HOST: Final = re.compile(r"[A-Za-z0-9.\-]{1,253}(:\d{1,5})?|\[[0-9a-fA-F:]{2,45}\](:\d{1,5})?")
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+_POLICY: Final = (
+    "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
+    "script-src 'self' 'unsafe-inline' 'wasm-unsafe-eval'; connect-src 'self'{sockets}; font-src 'self' data:; "
+    "worker-src 'self' blob:; frame-src 'none'; frame-ancestors 'none'; base-uri 'self'; form-action 'self'; object-src 'none'"
+)
+
+
+def policy(host: str) -> str:
+    """The content security policy of a page reached as `host`: nothing but the dashboard's own origin."""
+    sockets = f" ws://{host} wss://{host}" if _HOST.fullmatch(host) else ""
+    return _POLICY.format(sockets=sockets)
+
+
+class SecurityHeaders:
+    """ASGI middleware that adds the content security policy and its companions to every answer."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
+        added = [
+            (b"content-security-policy", policy(host).encode()),
+            (b"x-frame-options", b"DENY"),
+            (b"x-content-type-options", b"nosniff"),
+            (b"referrer-policy", b"no-referrer"),
+            (b"permissions-policy", b"camera=(), microphone=(), geolocation=()"),
+        ]
+
+        async def send_with_headers(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), *added]}
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+def run(host: str, port: int) -> None:
+    """Serve until interrupted. Configuration that is the same everywhere is in `.streamlit/config.toml` beside this file."""
+    import streamlit as st
+    from starlette.middleware import Middleware
+
+    logging.getLogger("uvicorn.access").disabled = True
+    sys.argv = [str(HERE / "__main__.py")]  # Streamlit looks for its configuration and static files beside the launcher.
+    options: dict[str, Any] = {"server.address": host, "server.port": port, "logger.level": "warning"}
+    if host in _LOOPBACK:
+        options["server.allowedHosts"] = ["127.0.0.1", "localhost", "[::1]"]
+    st.App(HERE / "app.py", middleware=[Middleware(SecurityHeaders)]).run(config=options)
