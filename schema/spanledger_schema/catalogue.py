@@ -183,8 +183,10 @@ _ALL: Final = (
         "priced_share",
         "Priced share",
         Unit.RATIO,
-        "Share of generations whose cost is known (priced, reported or free; not estimated).",
-        calls=_ratio(f"countIf({_GENERATION} AND cost_status IN ('priced', 'reported', 'free'))", f"countIf({_GENERATION})"),
+        "Share of generations whose cost is known: priced, reported, free or refused by the provider; not estimated.",
+        calls=_ratio(
+            f"countIf({_GENERATION} AND cost_status IN ('priced', 'reported', 'free', 'not_billable'))", f"countIf({_GENERATION})"
+        ),
         interactions=_ratio("sum(known_cost_generations)", "sum(generations)"),
         rising_is="good",
     ),
@@ -416,7 +418,7 @@ _DIMENSIONS: Final = (
     _both("environment", "Environment", "The deployment environment."),
     _both("feature", "Feature", "The part of the product that asked."),
     _both("release", "Release", "The application's release (`service.version`)."),
-    _both("prompt_version", "Prompt version", "The version of the prompt."),
+    Dimension("prompt_version", "Prompt version", "The version of a call's prompt.", calls="prompt_version"),
     _both("user", "User", "The end user."),
     _both("session", "Session", "The conversation or session."),
     _both("trace_id", "Trace", "The OpenTelemetry trace."),

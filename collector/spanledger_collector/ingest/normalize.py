@@ -247,6 +247,9 @@ def _outcome(span: DecodedSpan, facts: Facts) -> tuple[str, str, int]:
 
 
 def _settle_usage(facts: Facts) -> str:
+    if facts.kind == "model" and not facts.input_tokens and not facts.output_tokens:
+        # A call to a model has at least one token of input: two zeros are how some write "unknown".
+        facts.input_tokens = facts.output_tokens = None
     if facts.input_tokens is None and facts.output_tokens is None:
         return UsageQuality.MISSING if facts.kind in ("model", "embedding", "rerank") else ""
     facts.settle_inclusion()

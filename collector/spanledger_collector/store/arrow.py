@@ -1,17 +1,18 @@
-"""Rows become Arrow tables with the ledger's column types. Pure.
+"""Rows become Arrow tables with the ledger's column types, and back. Pure.
 
 One typed array per column from transposed rows; money as integers viewed as decimals (exact, and ten times as fast as through
 `Decimal`); maps from offsets.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, chain
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 
 from spanledger_schema.spans import CALL_FIELDS, CONTENT_FIELDS, INTERACTION_FIELDS, SPAN_FIELDS, Fields
 
+Row = TypeVar("Row")
 MONEY: Final = pa.decimal128(18, 12)
 MONEY_PICO_MAX: Final = 10**18 - 1
 _PLAIN: Final = {
@@ -77,3 +78,29 @@ def interaction_table(rows: Sequence[tuple[Any, ...]], version: int, is_deleted:
 def call_table(rows: Sequence[tuple[Any, ...]], version: int, is_deleted: Sequence[int]) -> pa.Table:
     """Rows of `calls`."""
     return settled_table(rows, CALL_FIELDS, version, is_deleted)
+
+
+def rows_from(answer: pa.Table, fields: Fields, make: Callable[[Iterable[Any]], Row]) -> list[Row]:
+    """The inverse of `table`: an answer's columns as rows, with times and money as integers again.
+
+    Args:
+        answer: Has a column for each of `fields`.
+        fields: Names and types in the row's order.
+        make: Builds a row from its values, such as `SpanRow._make`.
+    """
+    columns = [_values(answer.column(name), kind) for name, kind in fields]
+    return [make(values) for values in zip(*columns, strict=True)]
+
+
+def _values(values: pa.ChunkedArray, kind: str) -> list[Any]:
+    base = kind.removesuffix("?")
+    if base == "time":
+        return values.cast(pa.timestamp("ns", "UTC")).cast(pa.int64()).to_pylist()
+    if base == "money":
+        whole = [chunk.cast(MONEY).view(pa.decimal128(18, 0)).cast(pa.int64()) for chunk in values.chunks]
+        return [item for chunk in whole for item in chunk.to_pylist()]
+    if base.startswith("map_"):
+        return [dict(item) for item in values.to_pylist()]
+    if base in _LISTS:
+        return [tuple(item) for item in values.to_pylist()]
+    return values.to_pylist()

@@ -61,7 +61,8 @@ CREATE TABLE IF NOT EXISTS spans/*@local*/ /*@on_cluster*/
     has_output          UInt8,
     signals             Map(LowCardinality(String), String),
     attributes          Map(LowCardinality(String), String),
-    version             UInt64
+    version             UInt64,
+    INDEX by_received received_at TYPE minmax GRANULARITY 1
 )
 ENGINE = /*@replicated*/ReplacingMergeTree(version)
 PARTITION BY toDate(start_time)

@@ -57,3 +57,14 @@ CREATE TABLE IF NOT EXISTS alert_events /*@on_cluster*/
 ENGINE = /*@replicated_all*/ReplacingMergeTree(version)
 ORDER BY (project, rule_id, at, event_id)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, max_suspicious_broken_parts = 0;
+
+-- How far each collector has settled: whatever it received before this time is counted. Read at start, written about once a second.
+CREATE TABLE IF NOT EXISTS settle_marks /*@on_cluster*/
+(
+    collector       String,
+    settled_through DateTime64(9, 'UTC'),
+    version         UInt64
+)
+ENGINE = /*@replicated_all*/ReplacingMergeTree(version)
+ORDER BY collector
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, max_suspicious_broken_parts = 0;

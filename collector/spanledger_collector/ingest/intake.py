@@ -1,0 +1,91 @@
+"""From a request body to a parcel of rows: decompress, decode, normalise, build Arrow. Runs on the one decoding thread."""
+
+import zlib
+from typing import Final
+
+from spanledger_collector.errors import BadRequest, PayloadTooLarge, UnsupportedMedia
+from spanledger_collector.ingest import otlp_json
+from spanledger_collector.ingest.decoded import Decoded, LogRecord
+from spanledger_collector.ingest.normalize import ContentRow, normalise
+from spanledger_collector.ingest.otlp import Decoder
+from spanledger_collector.ingest.writer import Parcel
+from spanledger_collector.store import arrow
+from spanledger_schema.spans import SpanRow
+
+PROTOBUF: Final = "application/x-protobuf"
+JSON: Final = "application/json"
+
+
+def decompress(body: bytes, encoding: str, bytes_max: int) -> bytes:
+    """Undo gzip or deflate, never past `bytes_max`.
+
+    Raises:
+        UnsupportedMedia: another encoding.
+        BadRequest: the body is not what its encoding says.
+        PayloadTooLarge: it grows past the limit.
+    """
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity"):
+        return body
+    if encoding not in ("gzip", "deflate"):
+        raise UnsupportedMedia(f"Content-Encoding {encoding[:40]!r} is not read; use gzip, deflate or none.")
+    inflate = zlib.decompressobj(wbits=47 if encoding == "gzip" else 15)
+    try:
+        plain = inflate.decompress(body, bytes_max + 1)
+    except zlib.error:
+        raise BadRequest(f"The body is not valid {encoding}.") from None
+    if len(plain) > bytes_max:
+        raise PayloadTooLarge(f"The body is larger than {bytes_max:,} bytes after decompression. Send smaller batches.")
+    if not inflate.eof:
+        raise BadRequest(f"The {encoding} body is cut off.")
+    return plain
+
+
+class Intake:
+    """Decoders with their memory of what repeats; used by one thread at a time."""
+
+    def __init__(self, *, decompressed_bytes_max: int, spans_max: int) -> None:
+        """Prepare; see `Settings` for the limits."""
+        self._bytes_max = decompressed_bytes_max
+        self._spans_max = spans_max
+        self._decoder = Decoder(spans_max)
+
+    def traces(
+        self, body: bytes, content_type: str, encoding: str, project: str, received_at: int
+    ) -> tuple[Parcel | None, dict[str, int]]:
+        """Read an export request.
+
+        Returns:
+            What to store (None when nothing is left), and how many spans were refused for which reason.
+
+        Raises:
+            BadRequest, UnsupportedMedia, PayloadTooLarge: the request cannot be read at all.
+        """
+        plain = decompress(body, encoding, self._bytes_max)
+        if content_type == JSON:
+            decoded = otlp_json.decode_spans(plain, self._spans_max)
+        else:
+            decoded = self._decoder.spans(plain)
+        return self._parcel(decoded, project, received_at), decoded.rejected
+
+    def logs(self, body: bytes, content_type: str, encoding: str) -> list[LogRecord]:
+        """Read an export request of logs; records that belong to no span are left out.
+
+        Raises:
+            BadRequest, UnsupportedMedia, PayloadTooLarge: the request cannot be read at all.
+        """
+        plain = decompress(body, encoding, self._bytes_max)
+        return otlp_json.decode_logs(plain) if content_type == JSON else self._decoder.logs(plain)
+
+    def _parcel(self, decoded: Decoded, project: str, received_at: int) -> Parcel | None:
+        rows: list[SpanRow] = []
+        contents: list[ContentRow] = []
+        for group in decoded.groups:
+            for span in group.spans:
+                row, content = normalise(group, span, project, received_at)
+                rows.append(row)
+                if content is not None:
+                    contents.append(content)
+        if not rows:
+            return None
+        return Parcel(rows, arrow.span_table(rows), arrow.content_table(contents) if contents else None, received_at)

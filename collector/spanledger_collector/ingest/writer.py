@@ -1,0 +1,193 @@
+"""Group commit: requests wait for the insert that holds their rows, and are answered when it is on disk.
+
+While one group is being inserted the next one gathers, so a lone client waits for nobody and many clients share an insert. A
+group waits up to `wait_s` only while other requests are being read. Arrow is built where requests are decoded; the committer only
+joins tables, because it would otherwise spend its time waiting for the interpreter lock.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from spanledger_collector.errors import SpanledgerError, StoreRefused, StoreUnavailable
+from spanledger_collector.settle.run import Settler
+from spanledger_collector.store.protocol import Store
+from spanledger_collector.telemetry import Counters
+from spanledger_schema.spans import SpanRow
+
+_LOGGER: Final = logging.getLogger(__name__)
+_NS_PER_DAY: Final = 86_400_000_000_000
+_DAYS_MAX: Final = 30
+"""ClickHouse refuses a block that touches more than 100 partitions, and each one costs a whole insert."""
+
+
+@dataclass(slots=True)
+class Parcel:
+    """The rows of one request, ready to insert."""
+
+    rows: Sequence[SpanRow]
+    spans: pa.Table
+    content: pa.Table | None
+    received_at: int
+    token: int = 0
+    future: "asyncio.Future[None] | None" = None
+
+
+class Writer:
+    """The committing thread and its queue."""
+
+    def __init__(self, store: Store, settler: Settler, counters: Counters, *, rows_max: int, wait_s: float) -> None:
+        """Prepare; see `Settings` for the limits."""
+        self._store = store
+        self._settler = settler
+        self._counters = counters
+        self._rows_max = rows_max
+        self._wait_s = wait_s
+        self._queue: deque[Parcel] = deque()
+        self._changed = threading.Condition()
+        self._open = 0
+        self._stopping = False
+        self._content_pool = ThreadPoolExecutor(1, "commit-content")
+        self._thread = threading.Thread(target=self._run, name="commit", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Commit what is queued and end the thread."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(timeout=30)
+        self._content_pool.shutdown(wait=True)
+
+    def opened(self) -> None:
+        """A request began to arrive: a group may wait a little for it."""
+        with self._changed:
+            self._open += 1
+
+    def closed(self) -> None:
+        """A request is queued, or failed before it was."""
+        with self._changed:
+            self._open -= 1
+            self._changed.notify_all()
+
+    async def commit(self, parcel: Parcel) -> None:
+        """Wait until the parcel is durable.
+
+        Raises:
+            StoreUnavailable: the store does not take it now; send it again.
+            StoreRefused: the store refuses these rows.
+        """
+        parcel.future = asyncio.get_running_loop().create_future()
+        parcel.token = self._settler.depart(parcel.received_at)
+        with self._changed:
+            if self._stopping:
+                self._settler.land(parcel.token, None)
+                raise StoreUnavailable("The collector is stopping.")
+            self._queue.append(parcel)
+            self._changed.notify_all()
+        await parcel.future
+
+    def _run(self) -> None:
+        while True:
+            group = self._gather()
+            if not group:
+                return
+            self._commit_group(group)
+
+    def _gather(self) -> list[Parcel]:
+        with self._changed:
+            while not self._queue:
+                if self._stopping:
+                    return []
+                self._changed.wait()
+            deadline = time.monotonic() + self._wait_s
+            while self._open > 0 and sum(len(parcel.rows) for parcel in self._queue) < self._rows_max:
+                remaining = deadline - time.monotonic()
+                if remaining <= 0 or self._stopping:
+                    break
+                self._changed.wait(remaining)
+            group, rows = [self._queue.popleft()], 0
+            rows = len(group[0].rows)
+            while self._queue and rows + len(self._queue[0].rows) <= self._rows_max:
+                parcel = self._queue.popleft()
+                rows += len(parcel.rows)
+                group.append(parcel)
+            return group
+
+    def _commit_group(self, group: list[Parcel]) -> None:
+        self._counters.add("spanledger_commit_groups_total")
+        try:
+            self._insert(group)
+        except StoreRefused as error:
+            if len(group) == 1:
+                _LOGGER.error("the store refused a request of %d spans", len(group[0].rows))
+                self._answer(group, error)
+            else:
+                # One request that the store refuses must not cost the others.
+                for parcel in group:
+                    self._commit_group([parcel])
+            return
+        except SpanledgerError as error:
+            self._answer(group, error)
+            return
+        self._counters.stored(sum(len(parcel.rows) for parcel in group))
+        self._answer(group, None)
+
+    def _insert(self, group: list[Parcel]) -> None:
+        contents = [parcel.content for parcel in group if parcel.content is not None]
+        waiting = None
+        if contents:
+            content = contents[0] if len(contents) == 1 else pa.concat_tables(contents)
+            waiting = self._content_pool.submit(self._insert_by_days, "span_content", content)
+        try:
+            tables = [parcel.spans for parcel in group]
+            self._insert_by_days("spans", tables[0] if len(tables) == 1 else pa.concat_tables(tables))
+        finally:
+            if waiting is not None:
+                waiting.result()
+
+    def _insert_by_days(self, table: str, rows: pa.Table) -> None:
+        days = pc.divide(rows.column("start_time").cast(pa.int64()), _NS_PER_DAY)
+        distinct = pc.unique(days)
+        if len(distinct) <= _DAYS_MAX:
+            self._store.insert(table, rows, f"commit-{table}")
+            return
+        ordered = distinct.sort()
+        for start in range(0, len(ordered), _DAYS_MAX):
+            part = rows.filter(pc.is_in(days, ordered.slice(start, _DAYS_MAX)))
+            self._store.insert(table, part, f"commit-{table}")
+
+    def _answer(self, group: list[Parcel], error: SpanledgerError | None) -> None:
+        by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+        for parcel in group:
+            self._settler.land(parcel.token, None if error else parcel.rows)
+            if parcel.future is not None:
+                by_loop.setdefault(parcel.future.get_loop(), []).append(parcel.future)
+        for loop, futures in by_loop.items():
+            try:
+                loop.call_soon_threadsafe(_resolve, futures, error)
+            except RuntimeError:
+                # The server has stopped; nobody waits any more.
+                continue
+
+
+def _resolve(futures: list["asyncio.Future[None]"], error: SpanledgerError | None) -> None:
+    for future in futures:
+        if not future.done():
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)

@@ -1,0 +1,178 @@
+"""One call that counts: its disjoint tokens, its price, and what it shares with its interaction. Pure."""
+
+from typing import Final, NamedTuple
+
+from spanledger_collector.settle import pricing
+from spanledger_collector.settle.tree import GENERATIONS, Node
+from spanledger_schema.spans import CallRow, SpanRow
+from spanledger_schema.tokens import CostStatus, UsageQuality
+
+_NO_COST: Final = pricing.Priced(CostStatus.NOT_BILLABLE)
+_REFUSALS: Final = frozenset({"rate_limited", "auth_error", "invalid_request", "provider_error"})
+
+
+class Shared(NamedTuple):
+    """What all calls of an interaction have in common, so that sums over calls and over interactions agree under any filter."""
+
+    interaction_id: str
+    app: str
+    environment: str
+    release: str
+    feature: str
+    user: str
+    session: str
+    tags: dict[str, str]
+    failure_mode: str
+
+
+def call_row(node: Node, shared: Shared, fallback_models: frozenset[str]) -> CallRow:
+    """The row of one call.
+
+    Args:
+        node: Its span.
+        shared: What it shares with its interaction.
+        fallback_models: Models that the application said it fell back to.
+    """
+    row = node.row
+    kind = row.kind if row.kind in GENERATIONS or not node.has_usage else "model"
+    model = row.response_model or row.request_model
+    uncached, visible, write_5m = _disjoint(row)
+    priced = _price(node, model, uncached, visible, write_5m) if node.is_model or node.has_usage else _reported(row)
+    is_wasted = shared.failure_mode != "" or node.is_failed
+    wasted = 0 if priced.total is not None and not is_wasted else priced.total
+    attempt = row.signals.get("retry.attempt", "") if row.signals else ""
+    return CallRow(
+        row.project,
+        row.trace_id,
+        row.span_id,
+        shared.interaction_id,
+        kind,
+        row.name,
+        row.start_time,
+        row.duration_ns,
+        row.ttft_ns,
+        shared.app,
+        shared.environment,
+        shared.release,
+        shared.feature,
+        _inherited_prompt_version(node),
+        shared.user,
+        shared.session,
+        shared.tags,
+        shared.failure_mode,
+        row.provider,
+        model,
+        row.request_model,
+        row.operation,
+        row.finish_reason,
+        row.error_class,
+        row.http_status,
+        1 if attempt.isdigit() and int(attempt) > 1 else 0,
+        1 if model and (row.request_model in fallback_models or model in fallback_models) else 0,
+        row.usage_quality,
+        uncached,
+        row.cache_read_tokens,
+        write_5m,
+        row.cache_write_1h_tokens,
+        visible,
+        row.reasoning_tokens,
+        row.other_usage,
+        priced.total,
+        priced.input,
+        priced.cache_read,
+        priced.cache_write,
+        priced.output,
+        wasted,
+        priced.savings,
+        priced.status,
+        priced.source,
+        priced.version,
+        priced.reason,
+    )
+
+
+def _disjoint(row: SpanRow) -> tuple[int | None, int | None, int | None]:
+    """Uncached input, visible output and five-minute cache writes; parts that exceed their whole leave 0."""
+    write_5m = row.cache_write_tokens
+    if write_5m is not None:
+        write_5m = max(0, write_5m - (row.cache_write_1h_tokens or 0))
+    uncached, visible = row.input_tokens, row.output_tokens
+    if uncached is not None:
+        uncached -= (row.cache_read_tokens or 0) + (write_5m or 0) + (row.cache_write_1h_tokens or 0)
+    if visible is not None:
+        visible -= row.reasoning_tokens or 0
+    for kind, number in row.other_usage.items():
+        if kind.startswith("input_") and uncached is not None:
+            uncached -= number
+        elif kind.startswith("output_") and visible is not None:
+            visible -= number
+    return (None if uncached is None else max(0, uncached)), (None if visible is None else max(0, visible)), write_5m
+
+
+def _price(node: Node, model: str, uncached: int | None, visible: int | None, write_5m: int | None) -> pricing.Priced:
+    row = node.row
+    if uncached is None and visible is None:
+        if row.reported_cost_usd is not None:
+            return _reported(row)
+        if node.is_failed and (row.http_status >= 400 or row.error_class in _REFUSALS):
+            # A provider that refused has not charged.
+            return pricing.Priced(CostStatus.NOT_BILLABLE, "refused", total=0)
+        return pricing.Priced(CostStatus.UNPRICED, reason="failed_without_usage" if node.is_failed else "no_usage")
+    counts = pricing.TokenCounts(
+        uncached or 0,
+        row.cache_read_tokens or 0,
+        write_5m or 0,
+        row.cache_write_1h_tokens or 0,
+        visible or 0,
+        row.reasoning_tokens or 0,
+        row.other_usage,
+    )
+    is_estimated = row.usage_quality in (UsageQuality.ESTIMATED, UsageQuality.PARTIAL)
+    return pricing.price(
+        row.provider,
+        model,
+        row.start_time,
+        counts,
+        reported=row.reported_cost_usd,
+        dialect=row.dialect,
+        is_estimated=is_estimated,
+    )
+
+
+def _reported(row: SpanRow) -> pricing.Priced:
+    if row.reported_cost_usd is None:
+        return _NO_COST
+    return pricing.Priced(CostStatus.REPORTED, "reported", total=row.reported_cost_usd)
+
+
+def _inherited_prompt_version(node: Node) -> str:
+    current: Node | None = node
+    while current is not None:
+        if current.row.prompt_version:
+            return current.row.prompt_version
+        current = current.parent
+    return ""
+
+
+def input_tokens(call: CallRow) -> int | None:
+    """All input, cached tokens included; None is unknown."""
+    if call.uncached_input_tokens is None:
+        return None
+    parts = (call.cache_read_tokens or 0) + (call.cache_write_5m_tokens or 0) + (call.cache_write_1h_tokens or 0)
+    others = sum(number for kind, number in call.other_tokens.items() if kind.startswith("input_")) if call.other_tokens else 0
+    return call.uncached_input_tokens + parts + others
+
+
+def output_tokens(call: CallRow) -> int | None:
+    """All output, reasoning included; None is unknown."""
+    if call.visible_output_tokens is None:
+        return None
+    others = sum(number for kind, number in call.other_tokens.items() if kind.startswith("output_")) if call.other_tokens else 0
+    return call.visible_output_tokens + (call.reasoning_tokens or 0) + others
+
+
+def write_tokens(call: CallRow) -> int | None:
+    """Cache writes of all lifetimes; None is unknown."""
+    if call.cache_write_5m_tokens is None and call.cache_write_1h_tokens is None:
+        return None
+    return (call.cache_write_5m_tokens or 0) + (call.cache_write_1h_tokens or 0)

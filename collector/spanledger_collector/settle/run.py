@@ -1,0 +1,357 @@
+"""The settler: one thread that turns stored spans into counted rows, about a second behind.
+
+What it promises: a trace is settled from durable spans only; the rows written are the difference to the rows before, tombstones
+in their old place included; running it again over the same spans writes nothing. What it has in memory is a cache: after a
+restart it goes on from the last mark in the store.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+from spanledger_collector.errors import SpanledgerError
+from spanledger_collector.settle.history import Key, keep_best, read_history
+from spanledger_collector.settle.recent import RecentTraces, Trace
+from spanledger_collector.settle.rules import Feedback, settle
+from spanledger_collector.settle.seen import SeenTraces
+from spanledger_collector.store import arrow
+from spanledger_collector.store.protocol import Store
+from spanledger_collector.telemetry import Counters
+from spanledger_schema.spans import CallRow, InteractionRow, SpanRow
+
+_LOGGER: Final = logging.getLogger(__name__)
+_HISTORY_TRACES_MAX: Final = 500
+_RUN_TRACES_MAX: Final = 6_000
+_MARK_EVERY_S: Final = 1.0
+_RETRY_S: Final = 2.0
+_COLLECTOR: Final = "default"
+
+SpansItem = tuple[int, Sequence[SpanRow]]
+
+
+class Written:
+    """Rows to write: the difference of a run."""
+
+    def __init__(self) -> None:
+        """Nothing yet."""
+        self.interactions: list[InteractionRow] = []
+        self.interactions_deleted: list[int] = []
+        self.calls: list[CallRow] = []
+        self.calls_deleted: list[int] = []
+
+    def interaction(self, row: InteractionRow, deleted: int = 0) -> None:
+        """Write an interaction, or its tombstone."""
+        self.interactions.append(row)
+        self.interactions_deleted.append(deleted)
+
+    def call(self, row: CallRow, deleted: int = 0) -> None:
+        """Write a call, or its tombstone."""
+        self.calls.append(row)
+        self.calls_deleted.append(deleted)
+
+
+def differ(trace: Trace, written: Written) -> tuple[dict[str, InteractionRow], dict[str, CallRow]]:
+    """Settle a trace, add what changed to `written`, and return its rows as they now stand."""
+    settled = settle(trace.rows.values(), list(trace.feedback.values()))
+    interactions = {row.interaction_id: row for row in settled.interactions}
+    calls = {row.span_id: row for row in settled.calls}
+    for key, row in interactions.items():
+        before = trace.interactions.get(key)
+        # The last field only says how far it was settled: a copy that arrives again changes nothing that is counted.
+        if before is not None and before[:-1] == row[:-1]:
+            interactions[key] = before
+            continue
+        if before is not None and before.start_time != row.start_time:
+            written.interaction(before, deleted=1)
+        written.interaction(row)
+    for key, call in calls.items():
+        earlier = trace.calls.get(key)
+        if earlier == call:
+            continue
+        if earlier is not None and earlier.start_time != call.start_time:
+            written.call(earlier, deleted=1)
+        written.call(call)
+    for key, before in trace.interactions.items():
+        if key not in interactions:
+            written.interaction(before, deleted=1)
+    for key, earlier in trace.calls.items():
+        if key not in calls:
+            written.call(earlier, deleted=1)
+    return interactions, calls
+
+
+class Settler:
+    """Takes durable spans and feedback, settles, writes. `start` and `stop` its thread; other methods are thread-safe."""
+
+    def __init__(self, store: Store, counters: Counters, *, every_s: float, quiet_s: float, spans_max: int) -> None:
+        """Prepare; see `Settings` for the times and the bound."""
+        self._store = store
+        self._counters = counters
+        self._every_s = every_s
+        self._quiet_s = quiet_s
+        self._traces = RecentTraces(spans_max)
+        self._seen = SeenTraces()
+        self._inbox: deque[SpansItem] = deque()
+        self._judged: deque[tuple[str, str, Feedback, int]] = deque()
+        self._again: deque[Key] = deque()
+        self._in_flight: dict[int, int] = {}
+        self._flight = 0
+        self._flight_lock = threading.Lock()
+        self._dirty: set[Key] = set()
+        self._version = 0
+        self._mark = 0
+        self._mark_written_s = 0.0
+        self._retry_at_s = 0.0
+        self._stopping = threading.Event()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._pool = ThreadPoolExecutor(1, "settle-calls")
+
+    # --- called by others --------------------------------------------------------------------------------------------
+
+    def depart(self, received_at: int) -> int:
+        """A request is on its way to the store: the mark must not pass it. Returns a token for `land`."""
+        with self._flight_lock:
+            self._flight += 1
+            self._in_flight[self._flight] = received_at
+            return self._flight
+
+    def land(self, token: int, rows: Sequence[SpanRow] | None) -> None:
+        """The request's rows are durable (or None: it failed)."""
+        if rows:
+            self._inbox.append((self._in_flight[token], rows))
+        with self._flight_lock:
+            del self._in_flight[token]
+
+    def judge(self, project: str, trace_id: str, feedback: Feedback, received_at: int) -> None:
+        """A judgement is durable."""
+        self._judged.append((project, trace_id, feedback, received_at))
+
+    def resettle(self, keys: Iterable[Key]) -> None:
+        """Settle traces again from what the store holds."""
+        self._again.extend(keys)
+
+    @property
+    def pending(self) -> int:
+        """Traces that are durable and not settled yet, about."""
+        return len(self._dirty) + len(self._inbox)
+
+    def start(self) -> None:
+        """Go on from the last mark, then settle until stopped.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        self._recover()
+        threading.Thread(target=self._load_seen, name="settle-load", daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name="settle", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Settle what is there and end the thread."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(timeout=20)
+        self._pool.shutdown(wait=True)
+
+    def drain(self, timeout_s: float = 10.0) -> bool:
+        """Wait until everything durable is settled; for tests and orderly stops."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if not (self._inbox or self._judged or self._again or self._dirty):
+                return True
+            time.sleep(0.01)
+        return False
+
+    # --- start -------------------------------------------------------------------------------------------------------
+
+    def _recover(self) -> None:
+        read = self._store.read
+        newest = read("SELECT max(version) AS v FROM (SELECT version FROM interactions UNION ALL SELECT version FROM calls)")
+        self._version = newest.column("v")[0].as_py() or 0
+        marks = read(
+            "SELECT settled_through AS t FROM settle_marks FINAL WHERE collector = {collector:String}", {"collector": _COLLECTOR}
+        )
+        since = 0
+        if marks.num_rows:
+            since = int(marks.column("t").combine_chunks().cast("timestamp[ns]").cast("int64")[0].as_py())
+        self._mark = since
+        # A second of overlap costs little, since settling the same again writes nothing.
+        parameters = {"since": max(0, since - 1_000_000_000) / 1e9}
+        spans = "SELECT DISTINCT project, trace_id FROM spans WHERE received_at >= toDateTime64({since:Float64}, 9, 'UTC')"
+        judged = "SELECT DISTINCT project, trace_id FROM feedback WHERE created_at >= toDateTime64({since:Float64}, 6, 'UTC')"
+        for sql in (spans, judged):
+            found = read(sql, parameters)
+            self._again.extend(zip(found.column("project").to_pylist(), found.column("trace_id").to_pylist(), strict=True))
+
+    def _load_seen(self) -> None:
+        word = (
+            "bitXor(reinterpretAsUInt64(reverse(unhex(substring(trace_id, 1, 16)))), "
+            "reinterpretAsUInt64(reverse(unhex(substring(trace_id, 17, 16)))))"
+        )
+        try:
+            days = self._store.read(
+                "SELECT DISTINCT toDate(start_time) AS day, count() AS n FROM interactions GROUP BY day ORDER BY day DESC"
+            )
+            for day in days.column("day").to_pylist():
+                if self._stopping.is_set():
+                    return
+                answer = self._store.read(
+                    f"SELECT {word} AS w FROM interactions WHERE toDate(start_time) = {{day:Date}} AND length(trace_id) = 32",
+                    {"day": day},
+                )
+                if answer.num_rows:
+                    self._seen.add(answer.column("w").to_numpy())
+            judged = self._store.read(f"SELECT {word} AS w FROM feedback WHERE length(trace_id) = 32")
+            if judged.num_rows:
+                self._seen.add(judged.column("w").to_numpy())
+            self._seen.finish_loading()
+        except SpanledgerError:
+            # Every trace then counts as possibly known: slower, and still right.
+            _LOGGER.warning("the traces of the store could not be listed; settling reads every new trace back")
+
+    # --- the thread --------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            is_last = self._stopping.is_set()
+            started = time.monotonic()
+            try:
+                self._take_in()
+                if started >= self._retry_at_s:
+                    while self._settle_due(time.monotonic() + (1e9 if is_last else 0.0)):
+                        self._take_in()
+                    self._write_mark(is_last)
+            except SpanledgerError as error:
+                self._counters.add("spanledger_settle_errors_total")
+                _LOGGER.warning("settling failed and is tried again: %s", error.code)
+                self._retry_at_s = time.monotonic() + _RETRY_S
+            if is_last:
+                return
+            self._counters.put("spanledger_pending_traces", len(self._dirty))
+            self._wake.wait(max(0.0, self._every_s - (time.monotonic() - started)))
+
+    def _take_in(self) -> None:
+        now = time.monotonic()
+        fresh: list[tuple[Key, Trace]] = []
+        while self._inbox:
+            received_at, rows = self._inbox.popleft()
+            for row in rows:
+                key = (row.project, row.trace_id)
+                trace = self._traces.get(key)
+                if trace is None:
+                    trace = self._traces.add(key)
+                    fresh.append((key, trace))
+                before = len(trace.rows)
+                if keep_best(trace.rows, row):
+                    trace.mark_dirty(now, received_at)
+                    self._dirty.add(key)
+                    self._traces.grew(len(trace.rows) - before)
+        if fresh:
+            words = SeenTraces.words([key[1] for key, _ in fresh])
+            for (_, trace), maybe in zip(fresh, self._seen.maybe(words).tolist(), strict=True):
+                trace.needs_history = maybe
+            self._seen.add(words)
+        while self._judged:
+            project, trace_id, feedback, received_at = self._judged.popleft()
+            trace = self._recall((project, trace_id))
+            trace.feedback[feedback.feedback_id] = feedback
+            self._touch((project, trace_id), trace, now, received_at)
+        while self._again:
+            key = self._again.popleft()
+            trace = self._recall(key)
+            trace.needs_history = True
+            self._touch(key, trace, now, self._mark)
+
+    def _recall(self, key: Key) -> Trace:
+        trace = self._traces.get(key)
+        if trace is None:
+            trace = self._traces.add(key)
+            trace.needs_history = True
+            if len(key[1]) == 32:
+                self._seen.add(SeenTraces.words([key[1]]))
+        return trace
+
+    def _touch(self, key: Key, trace: Trace, now: float, received_at: int) -> None:
+        trace.mark_dirty(now, received_at)
+        # A judgement or a second run is not the middle of a trace: no reason to wait for more.
+        trace.touched_s = now - self._quiet_s
+        self._dirty.add(key)
+
+    def _settle_due(self, now: float) -> bool:
+        """Settle what is due and write the difference. Returns whether more is due."""
+        due: list[tuple[Key, Trace]] = []
+        for key in self._dirty:
+            trace = self._traces.get(key)
+            if trace is not None and trace.is_due(now, self._quiet_s):
+                due.append((key, trace))
+                if len(due) >= _RUN_TRACES_MAX:
+                    break
+        if not due:
+            return False
+        unread = [(key, trace) for key, trace in due if trace.needs_history]
+        for start in range(0, len(unread), _HISTORY_TRACES_MAX):
+            chunk = unread[start : start + _HISTORY_TRACES_MAX]
+            history = read_history(self._store, [key for key, _ in chunk])
+            for key, trace in chunk:
+                before = len(trace.rows)
+                trace.absorb(history[key])
+                self._traces.grew(len(trace.rows) - before)
+        written = Written()
+        results = [(key, trace, *self._differ(key, trace, written)) for key, trace in due]
+        self._write(written)
+        for key, trace, interactions, calls in results:
+            trace.interactions, trace.calls = interactions, calls
+            trace.dirty_since_s = None
+            self._dirty.discard(key)
+        self._counters.add("spanledger_traces_settled_total", len(due))
+        self._traces.forget()
+        return len(due) >= _RUN_TRACES_MAX
+
+    def _differ(self, key: Key, trace: Trace, written: Written) -> tuple[dict[str, InteractionRow], dict[str, CallRow]]:
+        if not trace.rows:
+            # Feedback without its trace waits in the store; the trace finds it when it comes.
+            return {}, {}
+        try:
+            return differ(trace, written)
+        except (ArithmeticError, LookupError, TypeError, ValueError):
+            # One trace that the rules cannot digest must not hold up all others; it keeps the rows that it has.
+            self._counters.add("spanledger_settle_errors_total")
+            _LOGGER.exception("a trace cannot be settled; project=%s trace=%s", key[0][:40], key[1])
+            return trace.interactions, trace.calls
+
+    def _write(self, written: Written) -> None:
+        self._version = max(self._version + 1, time.time_ns())
+        waiting = None
+        if written.calls:
+            rows: Any = arrow.call_table(written.calls, self._version, written.calls_deleted)
+            waiting = self._pool.submit(self._store.insert, "calls", rows, "settle-calls")
+        if written.interactions:
+            table = arrow.interaction_table(written.interactions, self._version, written.interactions_deleted)
+            self._store.insert("interactions", table, "settle")
+        if waiting is not None:
+            waiting.result()
+
+    def _write_mark(self, is_last: bool) -> None:
+        now_s = time.monotonic()
+        if now_s - self._mark_written_s < _MARK_EVERY_S and not is_last:
+            return
+        self._mark_written_s = now_s
+        with self._flight_lock:
+            flying = list(self._in_flight.values())
+        if self._inbox or self._judged or self._again:
+            return
+        dirty = [trace.received_at for key in self._dirty if (trace := self._traces.get(key)) is not None]
+        if not flying and not dirty and self._counters.get("spanledger_traces_settled_total") == 0:
+            return
+        mark = min([time.time_ns() - 1, *flying, *dirty])
+        if mark - self._mark < 1_000_000_000 and not is_last:
+            return
+        self._mark = mark
+        row = arrow.table([(_COLLECTOR, mark, mark)], (("collector", "text"), ("settled_through", "time"), ("version", "u64")))
+        self._store.insert("settle_marks", row, "settle")

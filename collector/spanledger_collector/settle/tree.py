@@ -1,0 +1,172 @@
+"""The spans of a trace as a tree, and which of them are calls that count. Pure.
+
+Frameworks repeat a call's usage on the spans around it, and two instrumentations may see one call. So only leaves are billed: a
+wrapper that repeats the usage of a model call below it is none, unless nothing below carries usage; and of twins, the richest.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Final
+
+from spanledger_schema.spans import SpanRow
+
+GENERATIONS: Final = frozenset({"model", "embedding", "rerank"})
+STEPS: Final = frozenset({"tool", "retrieval"})
+_TWIN_GAP_NS: Final = 1_000_000_000
+
+CALL: Final = ""
+NO_CALL: Final = "no_call"
+WRAPPER: Final = "wrapper"
+WRAPPER_WITHOUT_USAGE: Final = "wrapper_without_usage"
+USAGE_ABOVE: Final = "usage_above"
+TWIN: Final = "twin"
+
+NOT_BILLED: Final = {
+    NO_CALL: "it is no call to a model",
+    WRAPPER: "its usage repeats that of the model calls below it",
+    WRAPPER_WITHOUT_USAGE: "the model call below it is counted",
+    USAGE_ABOVE: "its usage is known only for the span above it, which is counted",
+    TWIN: "another instrumentation saw the same call, which is counted once",
+}
+
+
+class Node:
+    """A span in its tree. `verdict` is empty for a call that counts, else a key of `NOT_BILLED`."""
+
+    __slots__ = ("children", "direct_model", "direct_usage", "has_usage", "is_model", "parent", "row", "usage_below", "verdict")
+
+    def __init__(self, row: SpanRow) -> None:
+        """Wrap a row; `link` connects it."""
+        self.row = row
+        self.parent: Node | None = None
+        self.children: list[Node] = []
+        self.is_model = row.kind in GENERATIONS
+        self.has_usage = row.input_tokens is not None or row.output_tokens is not None
+        self.usage_below = False
+        self.direct_usage = False
+        self.direct_model = False
+        self.verdict = NO_CALL
+
+    @property
+    def is_failed(self) -> bool:
+        """Whether the span ended in an error."""
+        return self.row.status_code == 2 or self.row.error_class != ""
+
+
+def grow(rows: Iterable[SpanRow]) -> list[Node]:
+    """Link rows (one per span id) into trees.
+
+    Returns:
+        All nodes, parents before children; a loop of parents is cut at its earliest span.
+    """
+    nodes = [Node(row) for row in sorted(rows, key=_by_start)]
+    if len(nodes) == 1:
+        return nodes
+    by_id = {node.row.span_id: node for node in nodes}
+    for node in nodes:
+        parent = by_id.get(node.row.parent_span_id)
+        if parent is not None and parent is not node:
+            node.parent = parent
+            parent.children.append(node)
+    ordered: list[Node] = []
+    seen: set[int] = set()
+    # Roots first; what no root reaches is a loop, entered at its earliest span.
+    for start in [node for node in nodes if node.parent is None] + nodes:
+        if id(start) in seen:
+            continue
+        if start.parent is not None:
+            start.parent.children.remove(start)
+            start.parent = None
+        stack = [start]
+        while stack:
+            node = stack.pop()
+            if id(node) in seen:
+                continue
+            seen.add(id(node))
+            ordered.append(node)
+            stack.extend(reversed(node.children))
+    return ordered
+
+
+def judge(nodes: list[Node]) -> list[Node]:
+    """Give every node its verdict and return the calls that count, in order of their start."""
+    if len(nodes) > 1:
+        for node in reversed(nodes):
+            if node.parent is not None:
+                _report(node, node.parent)
+    calls: list[Node] = []
+    covered: set[int] = set()
+    for node in nodes:
+        parent = node.parent
+        is_covered = parent is not None and id(parent) in covered and parent.row.kind not in STEPS
+        node.verdict = _verdict(node, is_covered)
+        if is_covered or (node.verdict == CALL and node.has_usage):
+            covered.add(id(node))
+        if node.verdict == CALL:
+            calls.append(node)
+    calls.sort(key=lambda node: _by_start(node.row))
+    return _without_twins(calls) if len(calls) > 1 else calls
+
+
+def _by_start(row: SpanRow) -> tuple[int, str]:
+    return row.start_time, row.span_id
+
+
+def _report(node: Node, parent: Node) -> None:
+    if node.has_usage or node.usage_below:
+        parent.usage_below = True
+    if node.row.kind not in STEPS:
+        parent.direct_usage = parent.direct_usage or node.has_usage or node.direct_usage
+        parent.direct_model = parent.direct_model or node.is_model or node.direct_model
+
+
+def _verdict(node: Node, is_covered: bool) -> str:
+    if node.has_usage:
+        repeats = node.direct_usage if node.is_model else node.usage_below
+        return WRAPPER if repeats else CALL
+    if node.is_model:
+        if node.direct_model:
+            return WRAPPER_WITHOUT_USAGE
+        return USAGE_ABOVE if is_covered else CALL
+    return CALL if node.row.kind in STEPS else NO_CALL
+
+
+def _without_twins(calls: list[Node]) -> list[Node]:
+    groups: dict[tuple[int | None, int | None], list[Node]] = defaultdict(list)
+    for node in calls:
+        if node.is_model and node.has_usage:
+            groups[node.row.input_tokens, node.row.output_tokens].append(node)
+    for group in groups.values():
+        if len({node.row.scope for node in group}) > 1:
+            _merge_twins(group)
+    return [node for node in calls if node.verdict == CALL]
+
+
+def _merge_twins(group: list[Node]) -> None:
+    # Each span pairs with at most one of another scope, the best known first, so that two real calls seen twice stay two.
+    kept: list[list[Node]] = []
+    for node in sorted(group, key=lambda node: (-_richness(node.row), node.row.trace_id, node.row.span_id)):
+        for seen in kept:
+            if all(_are_twins(node.row, other.row) for other in seen):
+                node.verdict = TWIN
+                seen.append(node)
+                break
+        else:
+            kept.append([node])
+
+
+def _are_twins(one: SpanRow, other: SpanRow) -> bool:
+    if one.scope == other.scope:
+        return False
+    gap = max(one.start_time, other.start_time) - min(one.start_time + one.duration_ns, other.start_time + other.duration_ns)
+    if gap > _TWIN_GAP_NS:
+        return False
+    if one.response_id and other.response_id:
+        return one.response_id == other.response_id
+    return one.trace_id == other.trace_id
+
+
+def _richness(row: SpanRow) -> int:
+    counts = (row.cache_read_tokens, row.cache_write_tokens, row.cache_write_1h_tokens, row.reasoning_tokens)
+    texts = (row.response_model, row.response_id, row.finish_reason, row.http_status, row.ttft_ns)
+    return 4 * sum(value is not None for value in counts) + sum(bool(value) for value in texts) + (4 if row.has_output else 0)
