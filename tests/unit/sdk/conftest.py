@@ -68,7 +68,7 @@ def collector() -> Iterator[Collector]:
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
             if self.headers.get("content-encoding") == "gzip":
                 body = gzip.decompress(body)
             status, headers, answer = state.answer(self.path, {k.lower(): v for k, v in self.headers.items()}, body)
@@ -78,6 +78,8 @@ def collector() -> Iterator[Collector]:
             self.send_header("content-length", str(len(answer)))
             self.end_headers()
             self.wfile.write(answer)
+
+        do_GET = do_PUT = do_DELETE = do_POST
 
         def log_message(self, *args: object) -> None:
             return None

@@ -1,0 +1,106 @@
+"""`spanledger doctor`."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Annotated, Any, Final
+
+import typer
+from rich.text import Text
+
+from spanledger.cli import FAILURE, UNREACHABLE
+from spanledger.cli._show import CONSOLE, AsJson, Project, Url, connect, safe, show_json
+from spanledger.client import ApiError, Client, ClientError, NotFound, Unauthorized, Unreachable
+
+_READ_BACK_S: Final = 5.0
+_APP: Final = "spanledger-doctor"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. `ok` is None for what is only told."""
+
+    what: str
+    ok: bool | None
+    detail: str
+    exit_code: int = FAILURE
+
+
+def doctor(
+    write: Annotated[bool, typer.Option(help="Send one interaction of the app spanledger-doctor, and read it back.")] = True,
+    as_json: AsJson = False,
+    url: Url = None,
+    project: Project = None,
+) -> None:
+    """Check that the collector is there, ready, and counts what is sent to it."""
+    worst = 0
+    with connect(url, project) as client:
+        for finding in _examine(client, url, project, write):
+            if finding.ok is False:
+                worst = max(worst, finding.exit_code)
+            if as_json:
+                show_json({key: value for key, value in asdict(finding).items() if key != "exit_code"})
+            else:
+                mark, style = {True: ("ok  ", "green"), False: ("FAIL", "bold red"), None: ("    ", "")}[finding.ok]
+                CONSOLE.print(Text.assemble((mark, style), "  ", (f"{finding.what:<10}", "bold"), safe(finding.detail, 300)))
+    if worst:
+        raise typer.Exit(worst)
+
+
+def _examine(client: Client, url: str | None, project: str | None, write: bool) -> Iterator[Finding]:
+    yield Finding("client", None, f"spanledger {version('spanledger')}")
+    try:
+        status = client.status()
+    except Unreachable as error:
+        yield Finding("collector", False, str(error), UNREACHABLE)
+        return
+    except Unauthorized as error:
+        yield Finding("key", False, f"{error}; set SPANLEDGER_API_KEY")
+        return
+    except ClientError as error:
+        yield Finding("collector", False, str(error))
+        return
+    yield from _tell_status(status)
+    if client.ready():
+        yield Finding("ready", True, "it takes data")
+    else:
+        yield Finding("ready", False, "it is alive, but not ready (/readyz): its store is starting, full or away")
+        return
+    if write:
+        yield _round_trip(client, url, project)
+
+
+def _tell_status(status: dict[str, Any]) -> Iterator[Finding]:
+    theirs, ours = str(status.get("version")), version("spanledger")
+    is_same = theirs.split(".")[:2] == ours.split(".")[:2]
+    note = "" if is_same else f"; this client is {ours}, which may not fit"
+    yield Finding("collector", True, f"version {theirs}{note}")
+    pending = status.get("pending_traces")
+    yield Finding("data", None, f"through {status.get('data_through') or 'nothing yet'}, {pending} traces to settle")
+
+
+def _round_trip(client: Client, url: str | None, project: str | None) -> Finding:
+    from opentelemetry.sdk.trace import TracerProvider
+
+    import spanledger
+
+    spanledger.init(_APP, endpoint=url, project=project, capture="none", tracer_provider=TracerProvider(shutdown_on_exit=False))
+    began = time.monotonic()
+    with spanledger.interaction("doctor") as it:
+        pass
+    spanledger.flush(_READ_BACK_S)
+    stats = spanledger.stats()
+    if not stats.spans_sent:
+        reasons = ", ".join(stats.spans_dropped) or "no answer in time"
+        return Finding("round trip", False, f"the span was not taken: {reasons}")
+    while time.monotonic() - began < _READ_BACK_S:
+        try:
+            client.interaction(it.id)
+        except NotFound:
+            time.sleep(0.05)
+        except ApiError as error:
+            return Finding("round trip", False, f"the span was taken but cannot be read: {error}")
+        else:
+            return Finding("round trip", True, f"sent and read back in {time.monotonic() - began:.2f} s")
+    return Finding("round trip", False, f"the span was taken, but is not there after {_READ_BACK_S:.0f} s")
