@@ -65,10 +65,6 @@ def _ratio(numerator: str, denominator: str) -> str:
     return f"if({denominator} = 0, NULL, {numerator} / {denominator})"
 
 
-def _quantile(q: float, column: str, condition: str = "1") -> str:
-    return f"quantileExactInclusiveIfOrNull({q})({column}, {condition})"
-
-
 def _confidence(aggregate: str) -> str:
     return f"if({_ONE_SOURCE}, {aggregate}, NULL)"
 

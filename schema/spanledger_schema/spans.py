@@ -323,3 +323,13 @@ CALL_FIELDS: Final[Fields] = (
     ("price_version", "text"),
     ("unpriced_reason", "text"),
 )
+
+
+class Feedback(NamedTuple):
+    """A judgement as settling sees it: `positive` is 1, 0 or -1 for neither; `span_id` is empty for the whole trace."""
+
+    feedback_id: str
+    span_id: str
+    source: str
+    name: str
+    positive: int

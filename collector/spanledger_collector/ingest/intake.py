@@ -62,10 +62,7 @@ class Intake:
             BadRequest, UnsupportedMedia, PayloadTooLarge: the request cannot be read at all.
         """
         plain = decompress(body, encoding, self._bytes_max)
-        if content_type == JSON:
-            decoded = otlp_json.decode_spans(plain, self._spans_max)
-        else:
-            decoded = self._decoder.spans(plain)
+        decoded = otlp_json.decode_spans(plain, self._spans_max) if content_type == JSON else self._decoder.spans(plain)
         return self._parcel(decoded, project, received_at), decoded.rejected
 
     def logs(self, body: bytes, content_type: str, encoding: str) -> list[LogRecord]:

@@ -3,9 +3,8 @@
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 
-from spanledger_collector.settle.history import History, Key, keep_best
-from spanledger_collector.settle.rules import Feedback
-from spanledger_schema.spans import CallRow, InteractionRow, SpanRow
+from spanledger_collector.store.ledger import History, Key, keep_best
+from spanledger_schema.spans import CallRow, Feedback, InteractionRow, SpanRow
 
 
 class Trace:

@@ -5,25 +5,15 @@ The same spans give the same rows whatever the order or the batches they came in
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 from spanledger_collector.settle.calls import Shared, call_row, input_tokens, output_tokens, write_tokens
 from spanledger_collector.settle.failure import Evidence, failure_mode
 from spanledger_collector.settle.tree import CALL, GENERATIONS, Node, grow, judge
-from spanledger_schema.spans import CallRow, InteractionRow, SpanRow
+from spanledger_schema.spans import CallRow, Feedback, InteractionRow, SpanRow
 from spanledger_schema.tokens import CostStatus
 
 _KNOWN: Final = frozenset({CostStatus.PRICED, CostStatus.REPORTED, CostStatus.FREE, CostStatus.NOT_BILLABLE})
-
-
-class Feedback(NamedTuple):
-    """A judgement as settling sees it: `positive` is 1, 0 or -1 for neither; `span_id` is empty for the whole trace."""
-
-    feedback_id: str
-    span_id: str
-    source: str
-    name: str
-    positive: int
 
 
 @dataclass(slots=True)

@@ -14,14 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from spanledger_collector.errors import SpanledgerError
-from spanledger_collector.settle.history import Key, keep_best, read_history
 from spanledger_collector.settle.recent import RecentTraces, Trace
-from spanledger_collector.settle.rules import Feedback, settle
+from spanledger_collector.settle.rules import settle
 from spanledger_collector.settle.seen import SeenTraces
-from spanledger_collector.store import arrow
+from spanledger_collector.store import arrow, ledger
+from spanledger_collector.store.ledger import Key, keep_best, read_history
 from spanledger_collector.store.protocol import Store
 from spanledger_collector.telemetry import Counters
-from spanledger_schema.spans import CallRow, InteractionRow, SpanRow
+from spanledger_schema.spans import CallRow, Feedback, InteractionRow, SpanRow
 
 _LOGGER: Final = logging.getLogger(__name__)
 _HISTORY_TRACES_MAX: Final = 500
@@ -171,45 +171,17 @@ class Settler:
     # --- start -------------------------------------------------------------------------------------------------------
 
     def _recover(self) -> None:
-        read = self._store.read
-        newest = read("SELECT max(version) AS v FROM (SELECT version FROM interactions UNION ALL SELECT version FROM calls)")
-        self._version = newest.column("v")[0].as_py() or 0
-        marks = read(
-            "SELECT settled_through AS t FROM settle_marks FINAL WHERE collector = {collector:String}", {"collector": _COLLECTOR}
-        )
-        since = 0
-        if marks.num_rows:
-            since = int(marks.column("t").combine_chunks().cast("timestamp[ns]").cast("int64")[0].as_py())
-        self._mark = since
+        self._version = ledger.newest_version(self._store)
+        self._mark = ledger.settled_mark(self._store, _COLLECTOR)
         # A second of overlap costs little, since settling the same again writes nothing.
-        parameters = {"since": max(0, since - 1_000_000_000) / 1e9}
-        spans = "SELECT DISTINCT project, trace_id FROM spans WHERE received_at >= toDateTime64({since:Float64}, 9, 'UTC')"
-        judged = "SELECT DISTINCT project, trace_id FROM feedback WHERE created_at >= toDateTime64({since:Float64}, 6, 'UTC')"
-        for sql in (spans, judged):
-            found = read(sql, parameters)
-            self._again.extend(zip(found.column("project").to_pylist(), found.column("trace_id").to_pylist(), strict=True))
+        self._again.extend(ledger.changed_since(self._store, max(0, self._mark - 1_000_000_000)))
 
     def _load_seen(self) -> None:
-        word = (
-            "bitXor(reinterpretAsUInt64(reverse(unhex(substring(trace_id, 1, 16)))), "
-            "reinterpretAsUInt64(reverse(unhex(substring(trace_id, 17, 16)))))"
-        )
         try:
-            days = self._store.read(
-                "SELECT DISTINCT toDate(start_time) AS day, count() AS n FROM interactions GROUP BY day ORDER BY day DESC"
-            )
-            for day in days.column("day").to_pylist():
+            for words in ledger.trace_words(self._store):
                 if self._stopping.is_set():
                     return
-                answer = self._store.read(
-                    f"SELECT {word} AS w FROM interactions WHERE toDate(start_time) = {{day:Date}} AND length(trace_id) = 32",
-                    {"day": day},
-                )
-                if answer.num_rows:
-                    self._seen.add(answer.column("w").to_numpy())
-            judged = self._store.read(f"SELECT {word} AS w FROM feedback WHERE length(trace_id) = 32")
-            if judged.num_rows:
-                self._seen.add(judged.column("w").to_numpy())
+                self._seen.add(words)
             self._seen.finish_loading()
         except SpanledgerError:
             # Every trace then counts as possibly known: slower, and still right.
@@ -309,6 +281,7 @@ class Settler:
             trace.interactions, trace.calls = interactions, calls
             trace.dirty_since_s = None
             self._dirty.discard(key)
+        self._traces.forget_all([key for key, trace in due if not trace.rows])
         self._counters.add("spanledger_traces_settled_total", len(due))
         self._traces.forget()
         return len(due) >= _RUN_TRACES_MAX
@@ -353,5 +326,4 @@ class Settler:
         if mark - self._mark < 1_000_000_000 and not is_last:
             return
         self._mark = mark
-        row = arrow.table([(_COLLECTOR, mark, mark)], (("collector", "text"), ("settled_through", "time"), ("version", "u64")))
-        self._store.insert("settle_marks", row, "settle")
+        ledger.write_mark(self._store, _COLLECTOR, mark, "settle")

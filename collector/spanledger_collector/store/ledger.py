@@ -1,13 +1,12 @@
-"""Reading back what settling needs from the store: spans, feedback and the rows written before."""
+"""What settling asks of the store: spans, feedback, the rows written before, and how far it had come."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
-from spanledger_collector.settle.rules import Feedback
-from spanledger_collector.store.arrow import rows_from
+from spanledger_collector.store.arrow import rows_from, table
 from spanledger_collector.store.protocol import Store
-from spanledger_schema.spans import CALL_FIELDS, INTERACTION_FIELDS, SPAN_FIELDS, CallRow, InteractionRow, SpanRow
+from spanledger_schema.spans import CALL_FIELDS, INTERACTION_FIELDS, SPAN_FIELDS, CallRow, Feedback, InteractionRow, SpanRow
 
 Key = tuple[str, str]
 """Project and trace id."""
@@ -15,6 +14,10 @@ Key = tuple[str, str]
 # Settling never looks at what a span carries besides; leaving the widest column out makes reading back a third cheaper.
 _SPAN_COLUMNS: Final = ", ".join("map() AS attributes" if name == "attributes" else name for name, _ in SPAN_FIELDS).replace(
     "map() AS attributes", "CAST(map(), 'Map(String, String)') AS attributes"
+)
+_WORD: Final = (
+    "bitXor(reinterpretAsUInt64(reverse(unhex(substring(trace_id, 1, 16)))), "
+    "reinterpretAsUInt64(reverse(unhex(substring(trace_id, 17, 16)))))"
 )
 _FEEDBACK_FIELDS: Final = (
     ("trace_id", "text"),
@@ -82,3 +85,49 @@ def _read_project(store: Store, project: str, trace_ids: Sequence[str], found: d
     for trace_id, *rest in rows_from(store.read(f"SELECT {columns} FROM feedback {which}", parameters), _FEEDBACK_FIELDS, tuple):
         judgement = Feedback._make(rest)
         found[project, trace_id].feedback[judgement.feedback_id] = judgement
+
+
+def newest_version(store: Store) -> int:
+    """The highest version of any settled row, 0 when there is none."""
+    sql = "SELECT max(version) AS v FROM (SELECT version FROM interactions UNION ALL SELECT version FROM calls)"
+    return int(store.read(sql).column("v")[0].as_py() or 0)
+
+
+def settled_mark(store: Store, collector: str) -> int:
+    """Receive time up to which everything is settled, in nanoseconds since 1970; 0 when nothing is known."""
+    sql = "SELECT settled_through FROM settle_marks FINAL WHERE collector = {collector:String}"
+    marks = rows_from(store.read(sql, {"collector": collector}), (("settled_through", "time"),), tuple)
+    return int(marks[0][0]) if marks else 0
+
+
+def write_mark(store: Store, collector: str, mark: int, lane: str) -> None:
+    """Remember how far a collector has settled."""
+    fields = (("collector", "text"), ("settled_through", "time"), ("version", "u64"))
+    store.insert("settle_marks", table([(collector, mark, mark)], fields), lane)
+
+
+def changed_since(store: Store, since_ns: int) -> list[Key]:
+    """Traces that got spans or feedback at or after a receive time."""
+    parameters = {"since": since_ns / 1e9}
+    found: dict[Key, None] = {}
+    for sql in (
+        "SELECT DISTINCT project, trace_id FROM spans WHERE received_at >= toDateTime64({since:Float64}, 9, 'UTC')",
+        "SELECT DISTINCT project, trace_id FROM feedback WHERE created_at >= toDateTime64({since:Float64}, 6, 'UTC')",
+    ):
+        answer = store.read(sql, parameters)
+        keys = zip(answer.column("project").to_pylist(), answer.column("trace_id").to_pylist(), strict=True)
+        found.update(dict.fromkeys(keys))
+    return list(found)
+
+
+def trace_words(store: Store) -> Iterator[Any]:
+    """The word (see `SeenTraces.words`) of every trace that the store knows, as numpy arrays, newest days first."""
+    days = store.read("SELECT toDate(start_time) AS day FROM interactions GROUP BY day ORDER BY day DESC")
+    for day in days.column("day").to_pylist():
+        sql = f"SELECT {_WORD} AS w FROM interactions WHERE toDate(start_time) = {{day:Date}} AND length(trace_id) = 32"
+        answer = store.read(sql, {"day": day})
+        if answer.num_rows:
+            yield answer.column("w").to_numpy()
+    judged = store.read(f"SELECT {_WORD} AS w FROM feedback WHERE length(trace_id) = 32")
+    if judged.num_rows:
+        yield judged.column("w").to_numpy()

@@ -1,0 +1,1 @@
+"""From a Query to an answer: choose the tables, compile to SQL with every value bound, run with limits."""

@@ -1,0 +1,265 @@
+"""A Query becomes one SELECT whose values are all bound. Pure.
+
+Identifiers come from the catalogue and from constants here; whatever a caller sent (values, tag keys, times, the zone) is a
+parameter.
+"""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from spanledger_collector.query.route import Source, of_calls_only, route
+from spanledger_schema.catalogue import (
+    DIMENSIONS,
+    TAG_DIMENSION_PREFIX,
+    USER_FEEDBACK_SCOPE,
+    Measure,
+)
+from spanledger_schema.query import Filter, Query
+
+CONFIDENCE_SOURCES: Final = "__confidence_sources"
+"""A hidden column: how many confidence sources a group mixes."""
+_ALL_FEEDBACK: Final = ["user", "reviewer", "evaluator"]
+_BUCKETS: Final = {
+    "minute": "toStartOfMinute(start_time)",
+    "hour": "toStartOfHour(start_time, {zone:String})",
+    "day": "toStartOfDay(start_time, {zone:String})",
+    "week": "toDateTime(toStartOfWeek(start_time, 1, {zone:String}), {zone:String})",
+    "month": "toDateTime(toStartOfMonth(start_time, {zone:String}), {zone:String})",
+}
+_ARRAYS: Final = {
+    "confidence_source": ("confidence_sources", ("confidence_values",)),
+    "feedback_source": ("feedback_sources", ("feedback_names", "feedback_positive")),
+    "feedback_name": ("feedback_names", ("feedback_sources", "feedback_positive")),
+}
+_PARTS: Final = (
+    "sum(cost_usd) AS part_cost_usd, sum(wasted_cost_usd) AS part_wasted_cost_usd, "
+    "sum(cache_savings_usd) AS part_cache_savings_usd, countIf(kind IN ('model', 'embedding', 'rerank')) AS part_generations, "
+    "countIf(kind IN ('model', 'embedding', 'rerank') AND cost_status = 'unpriced') AS part_unpriced_generations, "
+    "countIf(kind IN ('model', 'embedding', 'rerank') AND cost_status IN ('priced', 'reported', 'free', 'not_billable')) "
+    "AS part_known_cost_generations, sum(is_retry) AS part_retries"
+)
+_PART_COLUMNS: Final = (
+    "cost_usd",
+    "wasted_cost_usd",
+    "cache_savings_usd",
+    "generations",
+    "unpriced_generations",
+    "known_cost_generations",
+    "retries",
+)
+
+
+@dataclass(slots=True)
+class Sql:
+    """A statement and its bound values."""
+
+    text: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+def compile_query(query: Query, project: str) -> Sql:
+    """Compile a query for one project.
+
+    Raises:
+        QueryError: a measure cannot be answered by these dimensions.
+    """
+    return _Compiler(query, project).compile()
+
+
+def bind_time(value: datetime) -> str:
+    """A time as ClickHouse reads it for a `DateTime64(9, 'UTC')` parameter."""
+    return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+class _Compiler:
+    def __init__(self, query: Query, project: str) -> None:
+        self._query = query
+        self._parameters: dict[str, Any] = {"project": project}
+        scoped = any(name == "feedback_source" for name in query.dimensions) or any(
+            item.dimension == "feedback_source" for item in query.filters
+        )
+        self._scope = _ALL_FEEDBACK if scoped else list(USER_FEEDBACK_SCOPE)
+
+    def compile(self) -> Sql:
+        query = self._query
+        plan = route(query)
+        if query.granularity and query.granularity != "minute":
+            self._parameters["zone"] = query.timezone
+        keys = (["time"] if query.granularity else []) + [f"d{index}" for index in range(len(query.dimensions))]
+        selects = [self._select(source, measures, plan) for source, measures in plan.items()]
+        names = {f"d{index}": name for index, name in enumerate(query.dimensions)}
+        aggregate = [f"{self._merged(measure, i)} AS m{i}" for i, measure in enumerate(self._ordered(plan))]
+        if any(measure.name.startswith("confidence_") for measure in self._ordered(plan)):
+            aggregate.append(f"any({CONFIDENCE_SOURCES}) AS {CONFIDENCE_SOURCES}")
+        body = " UNION ALL ".join(selects)
+        grouped = f" GROUP BY {', '.join(keys)}" if keys else ""
+        text = f"SELECT {', '.join([*keys, *aggregate])} FROM ({body}){grouped}"
+        labels = {**names, **{f"m{i}": measure.name for i, measure in enumerate(self._ordered(plan))}}
+        position = {name: key for key, name in labels.items()} | {"time": "time"}
+        order = [
+            f"{position[item.removeprefix('-')]} {'DESC' if item.startswith('-') else 'ASC'} NULLS LAST"
+            for item in query.order_by
+        ]
+        order += [f"{key} ASC NULLS LAST" for key in keys if key not in {item.split(" ")[0] for item in order}]
+        self._parameters["limit"] = query.limit
+        tail = f" ORDER BY {', '.join(order)}" if order else ""
+        return Sql(f"{text}{tail} LIMIT {{limit:UInt32}}", self._parameters)
+
+    def _ordered(self, plan: dict[Source, list[Measure]]) -> list[Measure]:
+        by_name = {measure.name: measure for measures in plan.values() for measure in measures}
+        return [by_name[name] for name in self._query.measures]
+
+    def _merged(self, measure: Measure, index: int) -> str:
+        # Each measure comes from one branch of the union and is NULL in the others; `any` skips NULL.
+        value = f"any(v{index})"
+        return f"ifNull({value}, 0)" if measure.empty_is_zero else value
+
+    def _select(self, source: Source, measures: list[Measure], plan: dict[Source, list[Measure]]) -> str:
+        query = self._query
+        columns = [f"{self._bucket()} AS time"] if query.granularity else []
+        for index, name in enumerate(query.dimensions):
+            columns.append(f"nullIf({self._column(name, source)}, '') AS d{index}")
+        own = {measure.name for measure in measures}
+        wants_sources = any(name.startswith("confidence_") for name in query.measures)
+        for index, measure in enumerate(self._ordered(plan)):
+            # Neutral names: an alias that equals a column would be put in its place inside other aggregates.
+            value = f"toNullable({self._expression(measure, source)})" if measure.name in own else "NULL"
+            columns.append(f"{value} AS v{index}")
+        if wants_sources:
+            has_arrays = source is not Source.CALLS
+            hidden = "toNullable(length(groupUniqArrayArray(confidence_sources)))" if has_arrays else "NULL"
+            columns.append(f"{hidden} AS {CONFIDENCE_SOURCES}")
+        keys = (["time"] if query.granularity else []) + [f"d{index}" for index in range(len(query.dimensions))]
+        grouped = f" GROUP BY {', '.join(keys)}" if keys else ""
+        return f"SELECT {', '.join(columns)} FROM {self._relation(source)}{grouped}"
+
+    def _expression(self, measure: Measure, source: Source) -> str:
+        sql = measure.calls if source is Source.CALLS else measure.interactions
+        assert sql is not None
+        if "feedback_scope" in sql:
+            self._parameters["feedback_scope"] = self._scope
+            sql = sql.replace("feedback_scope", "{feedback_scope:Array(String)}")
+        return sql
+
+    def _bucket(self) -> str:
+        granularity = self._query.granularity
+        assert granularity is not None
+        return f"toDateTime64({_BUCKETS[granularity]}, 3, 'UTC')"
+
+    def _column(self, name: str, source: Source) -> str:
+        if name.startswith(TAG_DIMENSION_PREFIX):
+            return f"tags[{self._bind('tag', name[len(TAG_DIMENSION_PREFIX) :], 'String')}]"
+        dimension = DIMENSIONS[name]
+        if source is Source.CALLS:
+            column = dimension.calls
+        elif source is Source.TOUCHED and dimension.interactions is None:
+            column = f"group_{dimension.calls}"
+        else:
+            column = dimension.interactions
+        assert column is not None
+        return column
+
+    def _bind(self, prefix: str, value: Any, kind: str) -> str:
+        for name, known in self._parameters.items():
+            if name.startswith(f"{prefix}_") and known == value:
+                return f"{{{name}:{kind}}}"
+        name = f"{prefix}_{len(self._parameters)}"
+        self._parameters[name] = value
+        return f"{{{name}:{kind}}}"
+
+    def _relation(self, source: Source) -> str:
+        if source is Source.CALLS:
+            return f"calls FINAL WHERE {self._where(source)}"
+        if source is Source.TOUCHED:
+            return f"({self._touched()})"
+        return f"({self._interactions(source)})"
+
+    def _where(self, source: Source, *, lower_only: bool = False) -> str:
+        query = self._query
+        parts = ["project = {project:String}"]
+        if query.start is not None:
+            self._parameters["start"] = bind_time(query.start)
+            # A call cannot begin before its interaction, clocks apart; so much is read where interactions decide the range.
+            slack = " - INTERVAL 1 DAY" if lower_only else ""
+            parts.append(f"start_time >= {{start:DateTime64(9, 'UTC')}}{slack}")
+        if query.end is not None and not lower_only:
+            self._parameters["end"] = bind_time(query.end)
+            parts.append("start_time < {end:DateTime64(9, 'UTC')}")
+        if source is Source.INTERACTIONS:
+            parts.append("is_interaction = 1")
+        for item in query.filters:
+            name = item.dimension
+            if name in _ARRAYS or name == "span_kind":
+                continue
+            is_of_calls = bool(of_calls_only([name]))
+            if source is Source.CALLS or not is_of_calls:
+                parts.append(self._condition(item, self._column(name, source)))
+        return " AND ".join(parts)
+
+    def _condition(self, item: Filter, column: str) -> str:
+        if item.op in ("in", "not_in"):
+            values = self._bind("f", ["" if value is None else value for value in item.values], "Array(String)")
+            return f"{column} {'NOT ' if item.op == 'not_in' else ''}IN {values}"
+        values = self._bind("f", list(item.values), "Array(String)")
+        test = "positionCaseInsensitiveUTF8" if item.op == "contains" else "startsWith"
+        call = f"{test}({column}, v) > 0" if item.op == "contains" else f"{test}({column}, v)"
+        return f"arrayExists(v -> {call}, {values})"
+
+    def _interactions(self, source: Source) -> str:
+        """Interactions with their arrays cut down to what the query filters and groups by."""
+        replaced: list[str] = []
+        conditions: list[str] = []
+        for name, (own, others) in _ARRAYS.items():
+            for item in self._query.filters:
+                if item.dimension == name:
+                    condition = self._condition(item, "s")
+                    conditions.append(f"arrayExists(s -> {condition}, {own})")
+                    replaced += [f"arrayFilter((x, s) -> {condition}, {other}, {own}) AS {other}" for other in others]
+                    replaced.append(f"arrayFilter(s -> {condition}, {own}) AS {own}")
+        for item in self._query.filters:
+            if item.dimension == "span_kind":
+                condition = self._condition(item, "k")
+                conditions.append(f"arrayExists(k -> {condition}, mapKeys(span_kinds))")
+                replaced.append(f"mapFilter((k, n) -> {condition}, span_kinds) AS span_kinds")
+                replaced.append(f"toUInt32(arraySum(mapValues(mapFilter((k, n) -> {condition}, span_kinds)))) AS span_count")
+        where = " AND ".join([self._where(source), *conditions])
+        relation = f"SELECT *{_replace(replaced)} FROM interactions FINAL WHERE {where}"
+        for name in self._query.dimensions:
+            relation = self._unfold(relation, name)
+        return relation
+
+    def _unfold(self, relation: str, name: str) -> str:
+        """One row per value of an array dimension, with the arrays cut down to it."""
+        if name == "span_kind":
+            count = "toUInt32(span_kinds[span_kind])"
+            columns = f"*{_replace([f'{count} AS span_count'])}, span_kind"
+            return f"SELECT {columns} FROM ({relation}) ARRAY JOIN mapKeys(span_kinds) AS span_kind"
+        if name not in _ARRAYS:
+            return relation
+        own, others = _ARRAYS[name]
+        cut = [f"arrayFilter((x, s) -> s = {name}, {other}, {own}) AS {other}" for other in others]
+        cut.append(f"arrayFilter(s -> s = {name}, {own}) AS {own}")
+        return f"SELECT *{_replace(cut)}, {name} FROM ({relation}) ARRAY JOIN arrayDistinct({own}) AS {name}"
+
+    def _touched(self) -> str:
+        """Interactions joined with the groups of calls that the query's dimensions of calls make of them."""
+        groups = of_calls_only(self._query.dimensions)
+        columns = [f"{DIMENSIONS[name].calls} AS group_{DIMENSIONS[name].calls}" for name in groups]
+        keys = ", ".join(["interaction_id", *(f"group_{DIMENSIONS[name].calls}" for name in groups)])
+        conditions = [self._where(Source.CALLS, lower_only=True)]
+        calls = (
+            f"SELECT {', '.join(['interaction_id', *columns, _PARTS])} FROM calls FINAL "
+            f"WHERE {' AND '.join(conditions)} GROUP BY {keys}"
+        )
+        parts = _replace([f"part_{name} AS {name}" for name in _PART_COLUMNS])
+        selected = ", ".join(f"group_{DIMENSIONS[name].calls}" for name in groups)
+        selected = f", {selected}" if selected else ""
+        return (
+            f"SELECT i.*{parts}{selected} FROM ({self._interactions(Source.INTERACTIONS)}) AS i "
+            f"INNER JOIN ({calls}) AS c USING interaction_id"
+        )
+
+
+def _replace(columns: list[str]) -> str:
+    return f" REPLACE({', '.join(columns)})" if columns else ""
