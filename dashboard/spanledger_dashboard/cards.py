@@ -22,6 +22,16 @@ CHART_CONFIG: Final = {"displayModeBar": False, "responsive": True}
 MATERIAL_CHANGE: Final = 0.2
 """From this relative change on, money and time are coloured; rates are tested instead."""
 
+COUNTED_BY: Final = {
+    "failure_rate": "interactions",
+    "escalation_rate": "interactions",
+    "fallback_rate": "interactions",
+    "retry_rate": "generations",
+    "priced_share": "generations",
+    "feedback_positive_rate": "feedback_judged",
+}
+"""The measure that is the n of a rate; other rates are shown and never coloured."""
+
 
 @contextmanager
 def card(
@@ -74,15 +84,14 @@ def empty(text: str) -> None:
 
 
 def is_material(name: str, now: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
-    """Whether a measure changed by more than its noise: a test for rates whose n is known, else 20 %."""
-    counts = {"failure_rate": ("failures", "interactions"), "feedback_positive_rate": ("positive", "feedback_judged")}
-    if name in counts:
-        hits, n = counts[name]
-        if any(side.get(key) is None for side in (now, before) for key in (hits, n)):
-            return False
-        z = difference_z(int(now[hits]), int(now[n]), int(before[hits]), int(before[n]))
-        return abs(z) >= Z_MATERIAL
-    if now.get(name) is None or not before.get(name):
+    """Whether a measure changed by more than its noise: a test for rates whose n is known, 20 % for money and time."""
+    if now.get(name) is None or before.get(name) is None:
+        return False
+    if (counted := COUNTED_BY.get(name)) is not None:
+        n, n_before = int(now.get(counted) or 0), int(before.get(counted) or 0)
+        hits, hits_before = round(float(now[name]) * n), round(float(before[name]) * n_before)
+        return abs(difference_z(hits, n, hits_before, n_before)) >= Z_MATERIAL
+    if MEASURES[name].unit in (Unit.RATIO, Unit.PROBABILITY) or not before[name]:
         return False
     return abs(float(now[name]) / float(before[name]) - 1) >= MATERIAL_CHANGE
 

@@ -160,7 +160,8 @@ class _Household:
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=1.0) as response:
+        # The address is this module's own: http on a port that it just gave to a child.
+        with urllib.request.urlopen(url, timeout=1.0) as response:  # noqa: S310
             return bool(200 <= response.status < 300)
     except (urllib.error.URLError, OSError):
         return False

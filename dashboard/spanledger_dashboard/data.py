@@ -82,6 +82,9 @@ def _get(url: str, project: str, what: str, parameters: str) -> Any:
             return client.alert_rules(project=project)
         case "alert_events":
             return client.alert_events(project=project, **given)
+        case "preview":
+            start, end = (datetime.fromisoformat(given[side]) for side in ("start", "end"))
+            return client.preview_alert(given["rule"], start, end, project=project)
         case "projects":
             return client.projects(project=project)
     raise ValueError(what)
@@ -149,8 +152,8 @@ def forget() -> None:
 
 
 def preview_alert(project: str, rule: dict[str, Any], start: datetime, end: datetime) -> Callable[[], dict[str, Any]]:
-    """A read of when a rule would have fired."""
-    return lambda: _client(endpoint()).preview_alert(rule, start, end, project=project)
+    """A read of when a rule would have fired between two times."""
+    return _read(project, "preview", rule=rule, start=start.isoformat(), end=end.isoformat())
 
 
 def save_alert(project: str, id: str | None, rule: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from spanledger_dashboard.untrusted import shorten
 from spanledger_schema.catalogue import MEASURES
 
 _PREVIEW = 90
+COLUMNS = ("time", "outcome", "feature", "asked", "model", "spans", "duration", "cost", "confidence", "opinion", "user")
 
 
 def outcome(item: Mapping[str, Any]) -> str:
@@ -24,8 +25,8 @@ def outcome(item: Mapping[str, Any]) -> str:
 
 def opinion(item: Mapping[str, Any]) -> str:
     """What users thought of it."""
-    marks = [{True: "👍", False: "👎"}.get(given["positive"], "•") for given in item["feedback"]]
-    return " ".join(marks[:3])
+    marks = [{True: "positive", False: "negative"}.get(given["positive"], "neutral") for given in item["feedback"]]
+    return ", ".join(dict.fromkeys(marks))
 
 
 def _confidence(item: Mapping[str, Any]) -> float | None:
@@ -33,7 +34,7 @@ def _confidence(item: Mapping[str, Any]) -> float | None:
     return min(values) if values else None
 
 
-def table(items: Sequence[Mapping[str, Any]], here: Scope, *, key: str) -> None:
+def table(items: Sequence[Mapping[str, Any]], here: Scope, *, key: str, columns: Sequence[str] = COLUMNS) -> None:
     """Draw the interactions; text cells show stored text as it is."""
     if not items:
         empty("No interaction matches.")
@@ -61,15 +62,16 @@ def table(items: Sequence[Mapping[str, Any]], here: Scope, *, key: str) -> None:
         placeholder=tables.MISSING,
         row_height=tables.ROW_HEIGHT,
         key=key,
+        column_order=columns,
         on_select="rerun",
         selection_mode="single-row",
         alt="Interactions with outcome, cost and duration",
         column_config={
-            "time": st.column_config.DatetimeColumn("Time", format="MMM D, HH:mm:ss", timezone=here.zone, width="small"),
-            "outcome": tables.words("Outcome", width="small"),
-            "feature": tables.words("Feature", width="small"),
-            "asked": tables.words("Asked", width="large"),
-            "model": tables.words("Model", width="small"),
+            "time": st.column_config.DatetimeColumn("Time", format="MMM D, HH:mm:ss", timezone=here.zone, width=130),
+            "outcome": tables.words("Outcome", width=120),
+            "feature": tables.words("Feature", width=115),
+            "asked": tables.words("Asked", width="medium"),
+            "model": tables.words("Model", width=115),
             "spans": st.column_config.NumberColumn("Spans", width="small"),
             "duration": st.column_config.NumberColumn("Duration", format="%.2f s", width="small"),
             "cost": st.column_config.NumberColumn(

@@ -86,8 +86,12 @@ def _times(frame: pl.DataFrame) -> pl.DataFrame:
 
 def over_time(frame: pl.DataFrame, measure: str, window: Window) -> list[tuple[datetime, Any]]:
     """One value per bucket of an answer over time; a bucket without rows is 0 or unknown as the catalogue says."""
-    found = dict(_times(frame).select("time", measure).iter_rows()) if frame.height else {}
-    missing = 0 if MEASURES[measure].additive else None
+    return per_bucket(frame, measure, window, missing=0 if MEASURES[measure].additive else None)
+
+
+def per_bucket(frame: pl.DataFrame, column: str, window: Window, *, missing: int | None) -> list[tuple[datetime, Any]]:
+    """One value of a column per bucket; `missing` where the answer has no row."""
+    found = dict(_times(frame).select("time", column).iter_rows()) if frame.height else {}
     return [(at, found.get(at, missing)) for at in buckets(window)]
 
 
@@ -196,3 +200,21 @@ def trend_state(hits: int, n: int, hits_before: int, n_before: int) -> str:
         return "New"
     z = difference_z(hits, n, hits_before, n_before)
     return "Rising" if z >= Z_MATERIAL else "Falling" if z <= -Z_MATERIAL else "Ongoing"
+
+
+@dataclass(frozen=True, slots=True)
+class Fires:
+    """How often and how long a rule would have fired."""
+
+    count: int
+    per_week: float
+    median: timedelta | None
+    longest: timedelta | None
+
+
+def fires(found: Sequence[Mapping[str, Any]], start: datetime, end: datetime) -> Fires:
+    """Summarise the fires of a preview; one that has not ended lasts until the end of the preview."""
+    lengths = sorted((datetime.fromisoformat(f["to"]) if f["to"] else end) - datetime.fromisoformat(f["from"]) for f in found)
+    weeks = (end - start) / timedelta(days=7)
+    middle = lengths[(len(lengths) - 1) // 2] if lengths else None
+    return Fires(len(lengths), len(lengths) / weeks if weeks else 0.0, middle, lengths[-1] if lengths else None)

@@ -70,6 +70,11 @@ def title(name: str) -> str:
     return MEASURES[name].label
 
 
+def unit(name: str) -> Unit:
+    """The unit of a measure."""
+    return MEASURES[name].unit
+
+
 def trend(title: str, palette: Palette, *, bars: bool = False) -> Any:
     """A column of small charts that begin at zero."""
     if bars:
@@ -88,7 +93,6 @@ def selected(event: Any) -> int | None:
     return int(chosen[0]) if chosen else None
 
 
-def chips(title: str, options: Sequence[str], palette: Palette) -> Any:
-    """A column of coloured words; the first two options stand out."""
-    colours = [palette.series[3], palette.warn, palette.muted, palette.ok]
-    return st.column_config.MultiselectColumn(title, options=list(options), color=colours[: len(options)], width="small")
+def chips(title: str, options: Sequence[str], colours: Sequence[str]) -> Any:
+    """A column of coloured words."""
+    return st.column_config.MultiselectColumn(title, options=list(options), color=list(colours), width="small")

@@ -183,7 +183,7 @@ def _groups(here: Scope, by: str, got: Mapping[str, Any]) -> None:
             "share": [None if share is None else share * 100 for share in shares],
             "trend": [trends.get(name, []) for name in names],
             "change": [
-                fmt.change(unit_of("cost_usd"), cost, before.get(name, {}).get("cost_usd")) or "new"
+                (fmt.change(unit_of("cost_usd"), cost, before[name]["cost_usd"]) or "–") if name in before else "new"
                 for name, cost in zip(names, costs, strict=True)
             ],
         }

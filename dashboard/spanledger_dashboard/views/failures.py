@@ -23,6 +23,7 @@ TOTALS: Final = (
     "failure_rate",
     "failures",
     "interactions",
+    "generations",
     "wasted_cost_usd",
     "retry_rate",
     "fallback_rate",
@@ -145,7 +146,7 @@ def _ranked(here: Scope, now: Mapping[str, Any], got: Mapping[str, Any]) -> list
                 "trend": tables.trend("Over time", here.palette, bars=True),
                 "change": tables.words("Change", help=here.window.baseline, width="small"),
                 "wasted": tables.column("wasted_cost_usd", wasted),
-                "state": tables.chips("State", shape.TREND_STATES, here.palette),
+                "state": tables.chips("State", shape.TREND_STATES, ("violet", "orange", "gray", "green")),
                 "meaning": tables.words("What it means", width="large"),
             },
         )
@@ -210,7 +211,7 @@ def _examples(here: Scope, modes: list[str]) -> None:
         if isinstance(got, ClientError):
             problem(got, "the examples", "examples")
             return
-        interaction_table(got["items"], here, key="failures_examples")
+        interaction_table(got["items"], here, key="failures_examples", columns=("time", "outcome", "asked", "duration", "cost"))
 
 
 if __name__ == "__main__":

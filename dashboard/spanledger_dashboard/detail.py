@@ -1,0 +1,299 @@
+"""One interaction: what it was, its spans in time, its conversation, and what each step cost.
+
+Everything that a model or a user wrote is drawn with `st.text`, `st.code` or a table cell.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import polars as pl
+import streamlit as st
+
+from spanledger_dashboard import format as fmt
+from spanledger_dashboard import tables
+from spanledger_dashboard.cards import card, empty, figure, when
+from spanledger_dashboard.charts.waterfall import SPANS_MAX, ordered, waterfall
+from spanledger_dashboard.scope import Scope
+from spanledger_dashboard.untrusted import label, shorten
+from spanledger_schema.catalogue import FAILURE_MODES
+
+AVATARS: Final = {
+    "user": ":material/person:",
+    "assistant": ":material/smart_toy:",
+    "system": ":material/settings:",
+    "tool": ":material/build:",
+}
+_USAGE: Final = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
+_TEXT_MAX: Final = 20_000
+
+
+def draw(here: Scope, found: Mapping[str, Any]) -> None:
+    """Draw an answer of `GET /api/v1/interactions/{id}`."""
+    item, spans = found["interaction"], found["spans"]
+    _facts(here, item)
+    left, right = st.columns([5, 4], gap="small")
+    with left, card("Timeline", "Bars by kind of span; a red outline and ✕ mark errors"):
+        if spans:
+            figure(waterfall(spans, here.palette), "waterfall", f"{len(spans)} spans in {fmt.duration(item['duration_s'])}.")
+        else:
+            empty("Its spans are past their retention.")
+        if len(spans) > SPANS_MAX:
+            empty(f"The first {SPANS_MAX} of {len(spans):,} spans are drawn; all are in the table below.")
+    with right, card("Conversation"):
+        _conversation(spans, found["content"])
+    with card("Usage and cost by step", "Sum of the billed steps is the interaction's cost"):
+        _steps(spans)
+    left, right = st.columns(2, gap="small")
+    with left, card("Feedback and signals"):
+        _judgements(here, found["feedback"])
+        _signals(spans)
+    with right, card("Span details"):
+        _span_details(spans)
+
+
+def _facts(here: Scope, item: Mapping[str, Any]) -> None:
+    mode = item["failure_mode"]
+    st.text(shorten(item["name"], 200))
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="facts"):
+        if mode:
+            text = f"Failed · {str(mode).replace('_', ' ')}"
+            st.badge(label(text), icon=":material/error:", color="red", help=label(FAILURE_MODES.get(mode, ""), 200) or None)
+        else:
+            st.badge("Succeeded", icon=":material/check_circle:", color="green")
+        facts = [
+            (":material/schedule:", fmt.moment(when(item["time"]), here.zone)),
+            (":material/timer:", fmt.duration(item["duration_s"])),
+            (":material/payments:", fmt.money(item["cost_usd"] and float(item["cost_usd"]))),
+            (":material/account_tree:", f"{item['spans']} spans"),
+        ]
+        facts += [(":material/query_stats:", f"confidence {fmt.probability(v)} ({k})") for k, v in item["confidence"].items()]
+        named = (
+            ("feature", "label"),
+            ("user", "person"),
+            ("session", "forum"),
+            ("environment", "dns"),
+            ("release", "new_releases"),
+        )
+        facts += [(f":material/{icon}:", f"{name} {item[name]}") for name, icon in named if item[name]]
+        facts += [(":material/sell:", f"{name} = {value}") for name, value in item["tags"].items()]
+        for icon, text in facts:
+            st.badge(label(text), icon=icon, color="gray")
+        if item["unpriced_generations"]:
+            n = item["unpriced_generations"]
+            st.badge(f"{n} generations without a price: cost is understated", icon=":material/warning:", color="orange")
+    if item["failure_reason"]:
+        st.text(shorten(item["failure_reason"], 400))
+    st.code(item["id"], language=None)
+
+
+def _conversation(spans: Sequence[Mapping[str, Any]], content: Mapping[str, Any]) -> None:
+    shown = 0
+    said: set[str] = set()
+    for _, span in ordered(spans):
+        held = content.get(span["span_id"])
+        if not held:
+            continue
+        for message in (*held.get("input", ()), *held.get("output", ())):
+            # Each call of a conversation repeats what was said before it; it is shown once.
+            mark = json.dumps(message, sort_keys=True, default=str)
+            if mark not in said:
+                said.add(mark)
+                _message(message)
+                shown += 1
+        shown += _documents(span, held.get("documents") or ())
+        raw = held.get("raw") or {}
+        for side in ("input", "output"):
+            if raw.get(side) and not held.get(side):
+                with st.expander(label(f"{span['name']}: {side} as it came"), type="compact", icon=":material/data_object:"):
+                    _verbatim(raw[side])
+                shown += 1
+    if not shown:
+        empty(
+            "No content is stored for this interaction: it was not captured, is past its retention, or the key may not read it."
+        )
+
+
+def _message(message: Mapping[str, Any]) -> None:
+    role = str(message.get("role") or "")
+    with st.chat_message(role if role in AVATARS else "other", avatar=AVATARS.get(role, ":material/chat:")):
+        if role not in ("user", "assistant"):
+            st.caption(label(role))
+        for part in message.get("parts") or ():
+            _part(part)
+
+
+def _part(part: Mapping[str, Any]) -> None:
+    kind = str(part.get("type") or "other")
+    match kind:
+        case "text" | "refusal":
+            if kind == "refusal":
+                st.badge("refusal", color="orange")
+            st.text(_clipped(part.get("text")))
+        case "reasoning":
+            with st.expander("Reasoning", type="compact", icon=":material/psychology:"):
+                st.text(_clipped(part.get("text")))
+        case "tool_call":
+            with st.expander(label(f"Tool call: {shorten(part.get('name'))}"), type="compact", icon=":material/build:"):
+                _verbatim(part.get("arguments"))
+        case "tool_result":
+            with st.expander(
+                label(f"Tool result: {shorten(part.get('name') or part.get('id'))}"), type="compact", icon=":material/output:"
+            ):
+                _verbatim(part.get("result"))
+        case _:
+            with st.expander(label(f"{kind}, not shown"), type="compact", icon=":material/attachment:"):
+                _verbatim({key: value for key, value in part.items() if key != "type"})
+
+
+def _documents(span: Mapping[str, Any], documents: Sequence[Mapping[str, Any]]) -> int:
+    if not documents:
+        return 0
+    title = f"{span['name']}: {len(documents)} {'document' if len(documents) == 1 else 'documents'}"
+    with st.expander(label(title), type="compact", icon=":material/search:"):
+        for document in documents:
+            score = document.get("score")
+            st.text(f"{shorten(str(document.get('id') or ''))}{'' if score is None else f'  score {float(score):.3f}'}")
+            _verbatim(document.get("content"))
+    return 1
+
+
+def _clipped(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= _TEXT_MAX else f"{text[:_TEXT_MAX]}… ({len(text) - _TEXT_MAX:,} more characters)"
+
+
+def _verbatim(value: Any) -> None:
+    st.code(_clipped(value if value is not None else ""), language=None, wrap_lines=True)
+
+
+def _billing(span: Mapping[str, Any]) -> str:
+    if span["not_billed_reason"]:
+        return f"not billed because {span['not_billed_reason']}"
+    if span["cost_status"] == "unpriced":
+        return f"unpriced: {span['unpriced_reason'] or 'no price is known'}"
+    if span["cost_source"]:
+        version = f", {span['price_version']}" if span["price_version"] else ""
+        return f"{span['cost_status']} by {span['cost_source']}{version}"
+    return str(span["cost_status"] or "")
+
+
+def _steps(spans: Sequence[Mapping[str, Any]]) -> None:
+    rows = [
+        span for _, span in ordered(spans) if any(v is not None for v in span["usage"].values()) or span["cost_usd"] is not None
+    ]
+    if not rows:
+        empty("No step used a model.")
+        return
+    money: dict[str, list[float | None]] = {"cost": [_float(span["cost_usd"]) for span in rows]}
+    for part in ("input", "cache_read", "cache_write", "output"):
+        money[f"cost_{part}"] = [_float(span["cost"].get(part)) for span in rows]
+    shown = pl.DataFrame(
+        {
+            "step": [shorten(span["name"]) for span in rows],
+            "model": [span["model"] for span in rows],
+            **{name: [span["usage"].get(name) for span in rows] for name in _USAGE},
+            **money,
+            "billing": [_billing(span) for span in rows],
+        },
+        strict=False,
+        schema_overrides={"model": pl.String} | dict.fromkeys(_USAGE, pl.Int64) | dict.fromkeys(money, pl.Float64),
+    )
+    parts = {
+        "cost": "Cost",
+        "cost_input": "… input",
+        "cost_cache_read": "… cache read",
+        "cost_cache_write": "… cache write",
+        "cost_output": "… output",
+    }
+    st.dataframe(
+        shown,
+        hide_index=True,
+        placeholder=tables.MISSING,
+        row_height=tables.ROW_HEIGHT,
+        key="steps",
+        alt="Usage and cost of each step",
+        column_config={
+            "step": tables.words("Step", pinned=True),
+            "model": tables.words("Model"),
+            **{name: tables.column(name, []) for name in _USAGE},
+            **{
+                name: st.column_config.NumberColumn(text, format=tables.money_format(money[name])) for name, text in parts.items()
+            },
+            "billing": tables.words("Billing", width="large"),
+        },
+    )
+
+
+def _float(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _judgements(here: Scope, feedback: Sequence[Mapping[str, Any]]) -> None:
+    if not feedback:
+        empty("Nobody judged it yet.")
+    for given in feedback:
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            word, colour = {True: ("positive", "green"), False: ("negative", "red")}.get(given["positive"], ("neutral", "gray"))
+            st.badge(word, color=colour)  # type: ignore[arg-type]
+            by = f"{given['name']} = {given['value']} · {given['source']} · {fmt.moment(when(given['time']), here.zone)}"
+            st.caption(label(by, 160), width="content")
+        if given["comment"]:
+            st.text(_clipped(given["comment"]))
+
+
+def _signals(spans: Sequence[Mapping[str, Any]]) -> None:
+    found = [
+        (shorten(span["name"], 40), str(name), value) for _, span in ordered(spans) for name, value in span["signals"].items()
+    ]
+    if found:
+        frame = pl.DataFrame(
+            {"Span": [row[0] for row in found], "Signal": [row[1] for row in found], "Value": [_clipped(row[2]) for row in found]}
+        )
+        st.dataframe(frame, hide_index=True, row_height=tables.ROW_HEIGHT, key="signals", alt="Signals of the spans")
+
+
+def _span_details(spans: Sequence[Mapping[str, Any]]) -> None:
+    ranked = [span for _, span in ordered(spans)]
+    if not ranked:
+        empty("No span.")
+        return
+    ids = [span["span_id"] for span in ranked]
+    names = {
+        span["span_id"]: f"{shorten(span['name'])} · {span['kind']}{' ✕' if span['status'] == 'error' else ''}" for span in ranked
+    }
+    failed = next((index for index, span in enumerate(ranked) if span["status"] == "error"), 0)
+    chosen = st.selectbox(
+        "Span", ids, index=failed, format_func=lambda id: names.get(id, id), key="span_choice", label_visibility="collapsed"
+    )
+    span = next((span for span in ranked if span["span_id"] == chosen), ranked[0])
+    facts = {
+        name: span[name]
+        for name in (
+            "span_id",
+            "parent_span_id",
+            "status",
+            "status_message",
+            "error_type",
+            "error_class",
+            "http_status",
+            "provider",
+            "model",
+            "request_model",
+            "operation",
+            "finish_reason",
+            "response_id",
+            "ttft_s",
+            "usage_quality",
+            "is_retry",
+            "is_fallback",
+            "dialect",
+            "scope",
+        )
+        if span[name] not in (None, "", False)
+    } | {"duration": fmt.duration(span["duration_s"])}
+    rows = [*facts.items(), *sorted(span["attributes"].items())]
+    frame = pl.DataFrame({"Name": [str(row[0]) for row in rows], "Value": [_clipped(row[1]) for row in rows]})
+    st.dataframe(
+        frame, hide_index=True, row_height=tables.ROW_HEIGHT, key="span_facts", height=360, alt="Facts and attributes of the span"
+    )
