@@ -107,7 +107,7 @@ def put_finish(attributes: Attributes, reasons: object, state: State) -> None:
     """Set one finish reason or several."""
     if not reasons:
         return
-    words = reasons if is_list(reasons) else [reasons]
+    words = reasons if is_list(reasons) else (reasons,)
     attributes[semconv.FINISH_REASONS] = tuple([to_text(word, state.text_chars_max) for word in words])
 
 

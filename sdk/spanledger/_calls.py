@@ -19,6 +19,7 @@ from spanledger._attributes import (
 )
 from spanledger._context import Inherited
 from spanledger._counters import COUNTERS
+from spanledger._guard import survive
 from spanledger._messages import encode_instructions
 from spanledger._runtime import State
 from spanledger._spans import SIGNAL, SpanHandle
@@ -128,20 +129,30 @@ class Generation(SpanHandle):
         state = self._live()
         if state is None:
             return
-        with SIGNAL:
+        try:
             attributes: Attributes = {}
-            put_count(attributes, semconv.INPUT_TOKENS, input_tokens)
-            put_count(attributes, semconv.OUTPUT_TOKENS, output_tokens)
-            put_count(attributes, semconv.CACHE_READ_TOKENS, cache_read_tokens)
-            put_count(attributes, semconv.CACHE_WRITE_TOKENS, cache_write_tokens)
-            put_count(attributes, semconv.CACHE_WRITE_1H_TOKENS, cache_write_1h_tokens)
-            put_count(attributes, semconv.REASONING_TOKENS, reasoning_tokens)
-            put_finish(attributes, finish_reason, state)
-            put_text(attributes, semconv.RESPONSE_MODEL, response_model, state)
-            put_text(attributes, semconv.RESPONSE_ID, response_id, state)
-            put_cost(attributes, cost_usd)
+            for key, number in (
+                (semconv.INPUT_TOKENS, input_tokens),
+                (semconv.OUTPUT_TOKENS, output_tokens),
+                (semconv.CACHE_READ_TOKENS, cache_read_tokens),
+                (semconv.CACHE_WRITE_TOKENS, cache_write_tokens),
+                (semconv.CACHE_WRITE_1H_TOKENS, cache_write_1h_tokens),
+                (semconv.REASONING_TOKENS, reasoning_tokens),
+            ):
+                if number is not None:
+                    put_count(attributes, key, number)
+            if finish_reason is not None:
+                put_finish(attributes, finish_reason, state)
+            if response_model is not None:
+                put_text(attributes, semconv.RESPONSE_MODEL, response_model, state)
+            if response_id is not None:
+                put_text(attributes, semconv.RESPONSE_ID, response_id, state)
+            if cost_usd is not None:
+                put_cost(attributes, cost_usd)
             put_messages(attributes, semconv.OUTPUT_MESSAGES, output, "assistant", state)
             self._set(attributes)
+        except Exception as failure:  # noqa: BLE001 - the wall, see _guard
+            survive("signal", failure)
 
     def record_response(self, response: object) -> None:
         """Record the response object of a provider.

@@ -32,22 +32,30 @@ class Frame:
 
     def __init__(self, inherited: Inherited) -> None:
         self.inherited = inherited
+        self._context: Context | None = None
+        self._token: Token[Context] | None = None
 
-    def enter(self, span: trace.Span) -> None:
-        """Make `span` the current one of this thread or task."""
+    def enter(self, span: trace.Span, outer: Context) -> None:
+        """Make `span` the current one of this thread or task, on top of `outer`, its present context."""
         self._is_buried = False
-        self._outer = outer = otel_context.get_current()
+        self._outer = outer
         self._outer_frame: Frame | None = cast(Frame | None, outer.get(_FRAME))
-        self._context = otel_context.set_value(_FRAME, self, trace.set_span_in_context(span, outer))
-        self._token: Token[Context] = otel_context.attach(self._context)
+        # `copy` makes a plain dictionary, of which the next call makes a Context: one copy less than two `set_value`.
+        values = outer.copy()
+        values[_FRAME] = self
+        self._context = context = trace.set_span_in_context(span, cast(Context, values))
+        self._token = otel_context.attach(context)
 
     def leave(self) -> None:
         """Make the span current that was so before `enter`; if another is still open on top, when that one is left."""
-        if otel_context.get_current() is not self._context:
+        token, entered = self._token, self._context
+        # The context refers to this frame: a cycle, which would keep the span until the next garbage collection.
+        self._token = self._context = None
+        if token is None or otel_context.get_current() is not entered:
             self._is_buried = True
             return
         try:
-            self._token.var.reset(self._token)
+            token.var.reset(token)
         except (ValueError, RuntimeError):
             # Entered in one task or thread and left in another, which has a copy of the context.
             otel_context.attach(self._outer)

@@ -30,10 +30,14 @@ def span_chars(span: "ReadableSpan") -> int:
 
 
 def _attribute_chars(attributes: Any) -> int:
-    if not attributes:
+    if attributes is None:
         return 0
+    total = 0
     # `.copy()` is one C call; iterating the proxy would be a Python call per attribute.
-    return sum([len(value) for value in attributes.copy().values() if type(value) is str])
+    for value in attributes.copy().values():
+        if type(value) is str:
+            total += len(value)
+    return total
 
 
 def feedback_chars(item: FeedbackItem) -> int:

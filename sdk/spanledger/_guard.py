@@ -32,6 +32,30 @@ def is_strict() -> bool:
     return os.environ.get("SPANLEDGER_STRICT") == "1" and "PYTEST_CURRENT_TEST" in os.environ
 
 
+def survive(where: str, error: Exception) -> None:
+    """Count an internal error and tell of it rarely, instead of raising it into the host.
+
+    For the few places that are too hot for a `Guard`.
+
+    Raises:
+        Exception: the error itself, when `is_strict`.
+    """
+    if is_strict():
+        raise error
+    COUNTERS.internal_errors += 1
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    log_rarely(
+        where,
+        "spanledger lost some telemetry in %s (%s at %s:%d); the application goes on",
+        where,
+        type(error).__name__,
+        trace.tb_frame.f_code.co_filename if trace is not None else "?",
+        trace.tb_lineno if trace is not None else 0,
+    )
+
+
 class Guard:
     """A reusable context manager that swallows, counts and rarely logs internal errors (`Exception` only).
 
@@ -47,21 +71,7 @@ class Guard:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
-        if error is None:
+        if not isinstance(error, Exception):
             return False
-        if not isinstance(error, Exception) or is_strict():
-            return False
-        COUNTERS.internal_errors += 1
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        line = trace.tb_lineno if trace is not None else 0
-        file = trace.tb_frame.f_code.co_filename if trace is not None else "?"
-        log_rarely(
-            self._where,
-            "spanledger lost some telemetry in %s (%s at %s:%d); the application goes on",
-            self._where,
-            type(error).__name__,
-            file,
-            line,
-        )
+        survive(self._where, error)
         return True

@@ -10,11 +10,10 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 
 from spanledger._context import current_frame
 from spanledger._encode import SCOPE, FeedbackItem
-from spanledger._guard import Guard
+from spanledger._guard import Guard, survive
 
 CLOSE_S: Final = 2.0
 _START: Final = Guard("span start")
-_END: Final = Guard("span end")
 
 
 class Delivery(Protocol):
@@ -63,10 +62,12 @@ class LedgerProcessor(SpanProcessor):
         """Queue the span."""
         delivery = self.delivery
         if delivery is not None:
-            with _END:
-                context = span.get_span_context()
+            try:
+                context = span.context
                 if context is not None and context.trace_flags & 1:
                     delivery.put(span)
+            except Exception as failure:  # noqa: BLE001 - the wall, see _guard
+                survive("span end", failure)
 
     def shutdown(self) -> None:
         """Close the delivery: the provider is shutting down."""

@@ -7,20 +7,19 @@ import traceback
 from types import TracebackType
 from typing import Any, ClassVar, Final, Self
 
+from opentelemetry.context import get_current
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, Status, StatusCode
 
 from spanledger import _clock, _runtime
 from spanledger._attributes import Attributes, error_type, http_status, key_part, put_probability
 from spanledger._context import Frame, Inherited, current_frame
 from spanledger._counters import COUNTERS
-from spanledger._guard import Guard
+from spanledger._guard import Guard, survive
 from spanledger._runtime import State
 from spanledger._values import to_text
 from spanledger_schema import semconv
 
 _STACK_CHARS_MAX: Final = 16_384
-_ENTER: Final = Guard("span start")
-_EXIT: Final = Guard("span end")
 SIGNAL: Final = Guard("signal")
 # The consumer stopped early or the program ends as it wishes: nothing failed.
 _NO_FAILURES: Final = (GeneratorExit, SystemExit)
@@ -42,25 +41,31 @@ class SpanHandle:
     def __enter__(self) -> Self:
         state = _runtime.state
         if state is not None and self._state is None:
-            with _ENTER:
+            try:
                 self._open(state)
+            except Exception as failure:  # noqa: BLE001 - the wall, see _guard
+                survive("span start", failure)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         state = self._state
         if state is None:
             return
-        with _EXIT:
+        try:
             self.leave()
-        with _EXIT:
+        except Exception as failure:  # noqa: BLE001 - the wall, see _guard
+            survive("span end", failure)
+        try:
             self.end(error)
+        except Exception as failure:  # noqa: BLE001 - the wall, see _guard
+            survive("span end", failure)
 
     def enter(self) -> None:
         """Make the span current in this thread or task (again, after `leave`)."""
         if self._state is not None:
             frame = self._frame
             if frame is not None:
-                frame.enter(self._span)
+                frame.enter(self._span, get_current())
 
     def leave(self) -> None:
         """Make the span current no longer; it stays open."""
@@ -81,14 +86,17 @@ class SpanHandle:
             span.end(_clock.now_ns())
 
     def _open(self, state: State) -> None:
-        frame = current_frame()
+        outer = get_current()
+        frame = current_frame(outer)
         inherited = frame.inherited if frame is not None else {}
         name, attributes, inherited = self._describe(state, inherited)
         self._started_ns = started_ns = _clock.now_ns()
-        span = state.tracer.start_span(name, kind=self.kind, attributes={**inherited, **attributes}, start_time=started_ns)
+        if inherited:
+            attributes = {**inherited, **attributes}
+        span = state.tracer.start_span(name, outer, self.kind, attributes, start_time=started_ns)
         self._span, self._state = span, state
         self._frame = Frame(inherited)
-        self._frame.enter(span)
+        self._frame.enter(span, outer)
 
     def _describe(self, state: State, inherited: Inherited) -> tuple[str, Attributes, Inherited]:
         """The span's name, its own attributes, and what it and its descendants inherit."""

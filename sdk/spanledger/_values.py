@@ -37,7 +37,7 @@ def clip(text: str, limit: int = TEXT_CHARS_MAX) -> str:
 def to_text(value: object, limit: int = TEXT_CHARS_MAX) -> str:
     """Any object as text; an object that cannot be printed becomes `<unprintable Type>`."""
     if type(value) is str:
-        return clip(value, limit)
+        return value if len(value) <= limit and value.isascii() else clip(value, limit)
     try:
         return clip(str.__str__(str(value)), limit)
     except Exception:  # noqa: BLE001 - a host object's __str__ may raise anything; it is not our error
