@@ -132,7 +132,7 @@ def banner(here: Scope, now: Mapping[str, Any], before: Mapping[str, Any], got: 
         for item in items[:SHOWN]:
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                 st.text(item.text, width="content")
-                link(item.page, item.link, here.filters)
+                link(item.page, item.link)
         if rest := items[SHOWN:]:
             with st.expander(f"{len(rest)} more", type="compact"):
                 for item in rest:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import streamlit as st
 
-from spanledger_dashboard import data
+from spanledger_dashboard import data, links
 from spanledger_dashboard.state import CHOICES, CUSTOM, RANGE_DEFAULT, RANGE_LABELS, Filters, from_params
 from spanledger_dashboard.untrusted import label
 from spanledger_schema.catalogue import DIMENSIONS
@@ -30,6 +30,7 @@ def render(title: str, project: str) -> tuple[Filters, dict[str, list[str]]]:
         title: The page's title.
         project: The project whose values are offered.
     """
+    links.apply_pending()
     reads = {name: data.values(project, CHOICES[name]) for name in ("env", *_IN_POPOVER)}
     offered = data.together(projects=data.projects(project), **reads)
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="bar"):

@@ -65,7 +65,7 @@ def _facts(here: Scope, item: Mapping[str, Any]) -> None:
             (":material/schedule:", fmt.moment(when(item["time"]), here.zone)),
             (":material/timer:", fmt.duration(item["duration_s"])),
             (":material/payments:", fmt.money(item["cost_usd"] and float(item["cost_usd"]))),
-            (":material/account_tree:", f"{item['spans']} spans"),
+            (":material/account_tree:", fmt.plural(int(item["spans"]), "span")),
         ]
         facts += [(":material/query_stats:", f"confidence {fmt.probability(v)} ({k})") for k, v in item["confidence"].items()]
         named = (
@@ -213,6 +213,7 @@ def _steps(spans: Sequence[Mapping[str, Any]]) -> None:
         row_height=tables.ROW_HEIGHT,
         key="steps",
         alt="Usage and cost of each step",
+        column_order=["step", "model", "cost", "billing", *_USAGE, *list(parts)[1:]],
         column_config={
             "step": tables.words("Step", pinned=True),
             "model": tables.words("Model"),
@@ -220,7 +221,7 @@ def _steps(spans: Sequence[Mapping[str, Any]]) -> None:
             **{
                 name: st.column_config.NumberColumn(text, format=tables.money_format(money[name])) for name, text in parts.items()
             },
-            "billing": tables.words("Billing", width="large"),
+            "billing": tables.words("Billing", width="medium"),
         },
     )
 
@@ -236,16 +237,17 @@ def _judgements(here: Scope, feedback: Sequence[Mapping[str, Any]]) -> None:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             word, colour = {True: ("positive", "green"), False: ("negative", "red")}.get(given["positive"], ("neutral", "gray"))
             st.badge(word, color=colour)  # type: ignore[arg-type]
-            by = f"{given['name']} = {given['value']} · {given['source']} · {fmt.moment(when(given['time']), here.zone)}"
+            by = (
+                f"{given['name']} = {_clipped(given['value'])} · {given['source']} · {fmt.moment(when(given['time']), here.zone)}"
+            )
             st.caption(label(by, 160), width="content")
         if given["comment"]:
             st.text(_clipped(given["comment"]))
 
 
 def _signals(spans: Sequence[Mapping[str, Any]]) -> None:
-    found = [
-        (shorten(span["name"], 40), str(name), value) for _, span in ordered(spans) for name, value in span["signals"].items()
-    ]
+    rows = [(shorten(span["name"], 40), span["signals"]) for _, span in ordered(spans)]
+    found = [(step, str(name), value) for step, signals in rows for name, value in signals.items() if value is not None]
     if found:
         frame = pl.DataFrame(
             {"Span": [row[0] for row in found], "Signal": [row[1] for row in found], "Value": [_clipped(row[2]) for row in found]}

@@ -155,13 +155,23 @@ def change(unit: Unit, now: Number | None, before: Number | None) -> str | None:
         return None
     difference = float(now) - float(before)
     if unit is Unit.RATIO:
-        return f"{difference * 100:+.1f} pp"
+        return _signed(f"{difference * 100:+.1f}") + " pp"
     if unit is Unit.PROBABILITY:
-        return f"{difference:+.2f}"
+        return _signed(f"{difference:+.2f}")
     if float(before) == 0:
         return "0%" if difference == 0 else None
     relative = difference / abs(float(before)) * 100
-    return f"{relative:+.1f}%" if abs(relative) < 9.95 else f"{relative:+,.0f}%"
+    return _signed(f"{relative:+.1f}" if abs(relative) < 9.95 else f"{relative:+,.0f}") + "%"
+
+
+def _signed(text: str) -> str:
+    """A change that rounds to nothing has no direction."""
+    return text if text.strip("+-0.,") else text.lstrip("+-")
+
+
+def plural(n: int, one: str, many: str | None = None) -> str:
+    """A count with its noun."""
+    return f"{n:,} {one if n == 1 else many or one + 's'}"
 
 
 def signed_money(value: Number) -> str:

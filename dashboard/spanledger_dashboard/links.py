@@ -1,26 +1,32 @@
-"""Ways from one page to another, with the filters."""
+"""Ways from one page to another.
+
+Filters are bound to the URL and stay as they are from page to page. Streamlit lets nobody set a bound parameter once its
+widget was drawn, so a link that changes a filter leaves a note for the next run, which reads it before it draws the bar.
+"""
 
 from typing import Final
 
 import streamlit as st
 
-from spanledger_dashboard.state import CHOICES, Filters, to_params
+from spanledger_dashboard.state import CHOICES, Filters
 
 VIEWS: Final = "views"
+_PENDING: Final = "_pending_choices"
 
 
-def params(filters: Filters, **extra: str) -> dict[str, str | list[str]]:
-    """URL parameters of a page that shows `filters`."""
-    return {name: values if len(values) > 1 else values[0] for name, values in to_params(filters).items()} | extra
+def go(page: str, filters: Filters | None = None, **params: str) -> None:
+    """Open `page` (a file of views), with other choices in the filter bar if `filters` is given, and unbound `params`."""
+    if filters is not None:
+        st.session_state[_PENDING] = {name: list(filters.choices.get(name, ())) for name in CHOICES}
+    st.switch_page(f"{VIEWS}/{page}.py", query_params=params)
 
 
-def go(page: str, filters: Filters, **extra: str) -> None:
-    """Open `page` (a file of views) with `filters`."""
-    for name in CHOICES:
-        st.session_state.pop(name, None)
-    st.switch_page(f"{VIEWS}/{page}.py", query_params=params(filters, **extra))
+def apply_pending() -> None:
+    """Give the bar's widgets what the last run's link asked for; must come before they are drawn."""
+    for name, values in st.session_state.pop(_PENDING, {}).items():
+        st.session_state[name] = values if name not in ("user", "session") else next(iter(values), "")
 
 
-def link(page: str, text: str, filters: Filters, *, icon: str = ":material/arrow_forward:", **extra: str) -> None:
-    """A link to `page` (a file of views) with `filters`. The text is the dashboard's own, never stored text."""
-    st.page_link(f"{VIEWS}/{page}.py", label=text, icon=icon, icon_position="right", query_params=params(filters, **extra))
+def link(page: str, text: str) -> None:
+    """A link to `page` (a file of views) with the same filters. The text is the dashboard's own, never stored text."""
+    st.page_link(f"{VIEWS}/{page}.py", label=text, icon=":material/arrow_forward:", icon_position="right")

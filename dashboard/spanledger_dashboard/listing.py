@@ -34,7 +34,9 @@ def _confidence(item: Mapping[str, Any]) -> float | None:
     return min(values) if values else None
 
 
-def table(items: Sequence[Mapping[str, Any]], here: Scope, *, key: str, columns: Sequence[str] = COLUMNS) -> None:
+def table(
+    items: Sequence[Mapping[str, Any]], here: Scope, *, key: str, columns: Sequence[str] = COLUMNS, height: int | None = None
+) -> None:
     """Draw the interactions; text cells show stored text as it is."""
     if not items:
         empty("No interaction matches.")
@@ -62,6 +64,7 @@ def table(items: Sequence[Mapping[str, Any]], here: Scope, *, key: str, columns:
         placeholder=tables.MISSING,
         row_height=tables.ROW_HEIGHT,
         key=key,
+        height=height or "auto",
         column_order=columns,
         on_select="rerun",
         selection_mode="single-row",
@@ -91,4 +94,4 @@ def table(items: Sequence[Mapping[str, Any]], here: Scope, *, key: str, columns:
         },
     )
     if (row := tables.selected(event)) is not None:
-        go("interactions", here.filters, trace=str(items[row]["id"]))
+        go("interactions", trace=str(items[row]["id"]))

@@ -114,10 +114,16 @@ def reliability(calibration: Mapping[str, Any], palette: Palette) -> go.Figure:
         )
     )
     figure.update_xaxes(
-        range=[-0.02, 1.04], dtick=0.25, tickformat=".0%", title={"text": "stated confidence", "font": {"color": palette.muted}}
+        range=[-0.02, 1.04],
+        dtick=0.25,
+        tickformat=".0%",
+        title={"text": "stated confidence", "font": {"color": palette.muted, "size": 11}, "standoff": 6},
     )
     figure.update_yaxes(
-        range=[-0.02, 1.04], dtick=0.25, tickformat=".0%", title={"text": "observed success", "font": {"color": palette.muted}}
+        range=[-0.02, 1.04],
+        dtick=0.25,
+        tickformat=".0%",
+        title={"text": "observed success", "font": {"color": palette.muted, "size": 11}, "standoff": 6},
     )
     figure.update_layout(legend_y=-0.28)
     return figure

@@ -13,7 +13,9 @@ from spanledger_dashboard.untrusted import chart_text
 ROW: Final = 32
 SPANS_MAX: Final = 300
 _KINDS: Final = ("model", "tool", "retrieval", "embedding", "rerank", "guardrail")
-_EM_SPACE: Final = "\u2003"
+_LABELS: Final = 176
+_INDENT: Final = 12
+_DEPTH_MAX: Final = 6
 
 
 def ordered(spans: Sequence[Mapping[str, Any]]) -> list[tuple[int, Mapping[str, Any]]]:
@@ -76,13 +78,21 @@ def waterfall(spans: Sequence[Mapping[str, Any]], palette: Palette) -> go.Figure
             )
         )
     figure.update_layout(barmode="overlay", bargap=0.2, legend={"y": -0.02, "yanchor": "top", "traceorder": "normal"})
-    figure.update_yaxes(
-        tickvals=list(range(len(rows))),
-        range=[len(rows) - 0.4, -0.6],
-        showgrid=False,
-        tickfont={"size": 11},
-        ticktext=[_EM_SPACE * min(depth, 8) + chart_text(span["name"], 30) for depth, span in rows],
-    )
+    figure.update_yaxes(showticklabels=False, range=[len(rows) - 0.4, -0.6], showgrid=False)
+    figure.update_layout(margin_l=_LABELS)
+    for index, (depth, span) in enumerate(rows):
+        # Tick labels are right-aligned and cannot show depth.
+        shift = _INDENT * min(depth, _DEPTH_MAX)
+        figure.add_annotation(
+            xref="paper",
+            x=0,
+            xshift=shift - _LABELS,
+            y=index,
+            xanchor="left",
+            showarrow=False,
+            text=chart_text(span["name"], 26 - shift // 7),
+            font={"size": 11, "color": palette.muted},
+        )
     figure.update_xaxes(
         side="top", range=[0, whole * 1.12], showgrid=True, gridcolor=palette.grid, ticksuffix=" s", tickformat="~g"
     )

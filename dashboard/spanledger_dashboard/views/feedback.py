@@ -211,7 +211,7 @@ def _negatives(here: Scope, answer: dict[str, Any] | ClientError, source: str) -
             at = fmt.moment(when(given["time"]), here.zone)
             st.caption(label(f"{given['name']} · {shorten(item['feature'])} · {at}", 160), width="content")
             if st.button("Open", key=f"negative_{n}", type="tertiary", icon=":material/arrow_forward:", icon_position="right"):
-                go("interactions", here.filters, trace=str(item["id"]))
+                go("interactions", trace=str(item["id"]))
 
 
 def _negative_of(detail: dict[str, Any] | ClientError, source: str) -> list[dict[str, Any]]:

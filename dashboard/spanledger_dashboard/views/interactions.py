@@ -5,7 +5,7 @@ from typing import Any, Final
 import streamlit as st
 
 from spanledger.client import ClientError, NotFound
-from spanledger_dashboard import data, detail, scope
+from spanledger_dashboard import data, detail, scope, tables
 from spanledger_dashboard.cards import problem
 from spanledger_dashboard.listing import table
 from spanledger_dashboard.scope import Scope
@@ -13,6 +13,8 @@ from spanledger_dashboard.state import interaction_params
 from spanledger_schema.catalogue import FAILURE_MODES
 
 PAGE: Final = 50
+ROWS: Final = 18
+HEIGHT: Final = 36 + ROWS * tables.ROW_HEIGHT
 ORDERS: Final = {
     "latest first": "-time",
     "oldest first": "time",
@@ -54,21 +56,21 @@ def _one(here: Scope, id: str) -> None:
 def _filters() -> dict[str, Any]:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="list_filters"):
         shared: dict[str, Any] = {"bind": "query-params", "label_visibility": "collapsed"}
-        order = st.selectbox("Order", list(ORDERS), key="i_order", width=165, icon=":material/sort:", **shared)
-        outcome = st.selectbox("Outcome", list(OUTCOMES), key="i_outcome", width=145, **shared)
+        order = st.selectbox("Order", list(ORDERS), key="i_order", width=160, icon=":material/sort:", **shared)
+        outcome = st.selectbox("Outcome", list(OUTCOMES), key="i_outcome", width=135, **shared)
         modes = st.multiselect(
             "Failure mode",
             list(FAILURE_MODES),
             key="i_mode",
-            width=190,
+            width=170,
             placeholder="Any failure mode",
             accept_new_options=True,
             **shared,
         )
-        opinion = st.selectbox("Feedback", list(OPINIONS), key="i_rated", width=150, **shared)
-        text = st.text_input("Name contains", key="i_text", width=170, placeholder="Name contains…", **shared)
-        cost = st.text_input("At least this cost in USD", key="i_cost", width=130, placeholder="Cost at least $", **shared)
-        sure = st.text_input("At most this confidence", key="i_conf", width=150, placeholder="Confidence at most", **shared)
+        opinion = st.selectbox("Feedback", list(OPINIONS), key="i_rated", width=140, **shared)
+        text = st.text_input("Name contains", key="i_text", width=150, placeholder="Name contains…", **shared)
+        cost = st.text_input("At least this cost in USD", key="i_cost", width=110, placeholder="Min. cost $", **shared)
+        sure = st.text_input("At most this confidence", key="i_conf", width=135, placeholder="Max. confidence", **shared)
     params: dict[str, Any] = {"order": ORDERS.get(order or "", "-time"), "limit": PAGE}
     optional = {
         "failed": OUTCOMES.get(outcome or ""),
@@ -103,7 +105,7 @@ def _list(here: Scope) -> None:
     if isinstance(got, ClientError):
         problem(got, "the interactions", "list")
         return
-    table(got["items"], here, key="interactions")
+    table(got["items"], here, key="interactions", height=HEIGHT if len(got["items"]) > ROWS else None)
     with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"):
         first = len(trail) * PAGE
         if got["items"]:
