@@ -22,6 +22,9 @@ class Settings(BaseSettings):
     data_dir: Annotated[Path, Field(description="Folder of the embedded store.")] = Field(
         default_factory=lambda: Path(platformdirs.user_data_dir("spanledger", appauthor=False))
     )
+    bootstrap_key: Annotated[
+        SecretStr | None, Field(description="The first key: every request then needs `Authorization: Bearer <key>`.")
+    ] = None
     clickhouse_url: Annotated[
         SecretStr | None,
         Field(description="`http(s)://user:password@host:8123/database` of a ClickHouse server; unset means embedded."),

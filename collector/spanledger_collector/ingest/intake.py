@@ -74,6 +74,14 @@ class Intake:
         plain = decompress(body, encoding, self._bytes_max)
         return otlp_json.decode_logs(plain) if content_type == JSON else self._decoder.logs(plain)
 
+    def plain(self, body: bytes, encoding: str) -> bytes:
+        """A body without its compression.
+
+        Raises:
+            BadRequest, UnsupportedMedia, PayloadTooLarge: see `decompress`.
+        """
+        return decompress(body, encoding, self._bytes_max)
+
     def _parcel(self, decoded: Decoded, project: str, received_at: int) -> Parcel | None:
         rows: list[SpanRow] = []
         contents: list[ContentRow] = []

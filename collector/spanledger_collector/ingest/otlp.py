@@ -14,6 +14,13 @@ from typing import Any, Final
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
+from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from spanledger_collector.errors import BadRequest, PayloadTooLarge
@@ -33,7 +40,7 @@ def _light_classes() -> dict[str, Any]:
             entry.field.add(
                 name=field_name,
                 number=number,
-                type=kind,  # type: ignore[arg-type]
+                type=kind,
                 label=types.LABEL_REPEATED if repeated else types.LABEL_OPTIONAL,
                 type_name=type_name or None,
             )
@@ -76,12 +83,9 @@ def _light_classes() -> dict[str, Any]:
         ],
     )
     pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)  # type: ignore[no-untyped-call]
+    pool.Add(file)
     names = [entry.name for entry in file.message_type]
-    return {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"spanledger.light.{name}"))  # type: ignore[no-untyped-call]
-        for name in names
-    }
+    return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"spanledger.light.{name}")) for name in names}
 
 
 _LIGHT: Final = _light_classes()
@@ -313,3 +317,43 @@ class Decoder:
         except DecodeError:
             return "", 0, {}
         return event.name.decode("utf-8", "replace"), event.time, dict(map(self._memo.__getitem__, event.attributes))
+
+
+def export_response(field: str, rejected: int, message: str) -> bytes:
+    """An OTLP export response in protobuf; the empty message when nothing was refused."""
+    if not rejected and not message:
+        return b""
+    kinds: dict[str, Any] = {
+        "rejectedSpans": (ExportTraceServiceResponse, "rejected_spans"),
+        "rejectedLogRecords": (ExportLogsServiceResponse, "rejected_log_records"),
+        "rejectedDataPoints": (ExportMetricsServiceResponse, "rejected_data_points"),
+    }
+    make, name = kinds[field]
+    response = make()
+    setattr(response.partial_success, name, rejected)
+    response.partial_success.error_message = message
+    return bytes(response.SerializeToString())
+
+
+def status_message(code: int, message: str) -> bytes:
+    """A `google.rpc.Status` in protobuf."""
+    return bytes(Status(code=code, message=message).SerializeToString())
+
+
+def count_data_points(body: bytes) -> int:
+    """Data points in an `ExportMetricsServiceRequest`.
+
+    Raises:
+        BadRequest: it is not one.
+    """
+    try:
+        request = ExportMetricsServiceRequest.FromString(body)
+    except DecodeError:
+        raise BadRequest("The body is no OTLP protobuf message.") from None
+    points = 0
+    for resource in request.resource_metrics:
+        for scope in resource.scope_metrics:
+            for metric in scope.metrics:
+                kind = metric.WhichOneof("data")
+                points += len(getattr(metric, kind).data_points) if kind else 0
+    return points

@@ -95,7 +95,7 @@ def rows_from(answer: pa.Table, fields: Fields, make: Callable[[Iterable[Any]], 
 def _values(values: pa.ChunkedArray, kind: str) -> list[Any]:
     base = kind.removesuffix("?")
     if base == "time":
-        return values.cast(pa.timestamp("ns", "UTC")).cast(pa.int64()).to_pylist()
+        return list(values.cast(pa.timestamp("ns", "UTC")).cast(pa.int64()).to_pylist())
     if base == "money":
         whole = [chunk.cast(MONEY).view(pa.decimal128(18, 0)).cast(pa.int64()) for chunk in values.chunks]
         return [item for chunk in whole for item in chunk.to_pylist()]
@@ -103,4 +103,4 @@ def _values(values: pa.ChunkedArray, kind: str) -> list[Any]:
         return [dict(item) for item in values.to_pylist()]
     if base in _LISTS:
         return [tuple(item) for item in values.to_pylist()]
-    return values.to_pylist()
+    return list(values.to_pylist())

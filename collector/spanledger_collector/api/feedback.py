@@ -1,0 +1,50 @@
+"""Feedback: judgements on interactions and spans."""
+
+import asyncio
+import time
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request
+
+from spanledger_collector.api.otlp import read_body
+from spanledger_collector.api.services import ProjectDep, ServicesDep
+from spanledger_collector.errors import BadRequest, InvalidQuestion
+from spanledger_collector.ingest.judgements import FEEDBACK_FIELDS, read_judgement
+from spanledger_collector.store import arrow
+
+router = APIRouter(prefix="/api/v1", tags=["Feedback"])
+
+_ITEMS_MAX = 10_000
+_EXAMPLE = {
+    "interaction_id": "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+    "name": "helpful",
+    "value": True,
+    "comment": "solved it",
+    "user": "u1",
+}
+
+
+@router.post(
+    "/feedback",
+    summary="Store feedback",
+    openapi_extra={"requestBody": {"content": {"application/json": {"example": _EXAMPLE}}, "required": True}},
+)
+async def post_feedback(request: Request, parts: ServicesDep, project: ProjectDep) -> dict[str, Any]:
+    """One judgement or a list of them. All are stored or none; the same `id` twice counts once."""
+    body = await read_body(request, parts)
+    try:
+        items = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise BadRequest("The body is no JSON.") from None
+    items = items if isinstance(items, list) else [items]
+    if not 1 <= len(items) <= _ITEMS_MAX:
+        raise InvalidQuestion(f"Send 1 to {_ITEMS_MAX:,} judgements.")
+    now_ns = time.time_ns()
+    judgements = [read_judgement(item, project, now_ns) for item in items]
+    table = arrow.table([tuple(judgement) for judgement in judgements], FEEDBACK_FIELDS)
+    await asyncio.to_thread(parts.store.insert, "feedback", table, "feedback")
+    for judgement in judgements:
+        parts.settler.judge(project, judgement.trace_id, judgement.fact(), now_ns)
+    parts.counters.add("spanledger_feedback_stored_total", len(judgements))
+    return {"accepted": len(judgements), "ids": [judgement.feedback_id for judgement in judgements]}

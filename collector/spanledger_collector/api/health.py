@@ -1,0 +1,59 @@
+"""Is it alive, is it ready, and what has it done."""
+
+import asyncio
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.responses import JSONResponse, Response
+
+from spanledger_collector.api.services import ServicesDep
+from spanledger_collector.errors import SpanledgerError
+from spanledger_collector.query.places import newest_span
+
+router = APIRouter(tags=["Health"])
+
+
+@router.get("/healthz", summary="Alive")
+async def healthz() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "alive"}
+
+
+@router.get("/readyz", summary="Ready", responses={503: {"description": "The store does not answer."}})
+async def readyz(parts: ServicesDep) -> JSONResponse:
+    """The store answers and its schema is current (it is migrated before the first request is taken)."""
+    try:
+        await asyncio.to_thread(parts.store.read, "SELECT count() FROM schema_migrations")
+    except SpanledgerError as error:
+        return JSONResponse({"status": "not ready", "reason": error.detail}, 503)
+    return JSONResponse({"status": "ready"})
+
+
+@router.get("/metrics", summary="Own counters", response_class=Response)
+async def metrics(parts: ServicesDep) -> Response:
+    """Prometheus text of the collector's own counters."""
+    parts.counters.put("spanledger_open_request_bytes", parts.open_bytes)
+    return Response(parts.counters.prometheus(), media_type="text/plain; version=0.0.4")
+
+
+@router.get("/api/v1/status", summary="Status", tags=["Questions"])
+async def status(parts: ServicesDep) -> dict[str, Any]:
+    """What the dashboard's foot shows: version, rate, how far the data goes, what waits."""
+    is_ready, through = True, None
+    try:
+        newest = await asyncio.to_thread(newest_span, parts.store)
+        through = newest.isoformat(timespec="seconds").replace("+00:00", "Z") if newest else None
+    except SpanledgerError:
+        is_ready = False
+    counters = parts.counters
+    return {
+        "version": version("spanledger"),
+        "ready": is_ready,
+        "spans_per_minute": counters.spans_per_minute(),
+        "data_through": through,
+        "pending_traces": parts.settler.pending,
+        "accepted_spans": int(counters.get("spanledger_spans_stored_total")),
+        "rejected_spans": int(counters.get("spanledger_spans_rejected_total")),
+        "store": "embedded" if parts.settings.clickhouse_url is None else "server",
+    }

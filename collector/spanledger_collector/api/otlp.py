@@ -1,0 +1,150 @@
+"""OTLP over HTTP: traces, logs and metrics."""
+
+import asyncio
+import time
+from typing import Annotated
+
+import orjson
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
+
+from spanledger_collector.api.problems import rpc_code
+from spanledger_collector.api.services import ProjectDep, Services, ServicesDep
+from spanledger_collector.errors import BadRequest, Overloaded, PayloadTooLarge, SpanledgerError, UnsupportedMedia
+from spanledger_collector.ingest import otlp
+from spanledger_collector.ingest.intake import JSON, PROTOBUF
+from spanledger_collector.ingest.logs import content_parcel
+
+router = APIRouter(tags=["OTLP"])
+
+_WORDS = {
+    "invalid_id": "a trace id has 16 bytes, a span id 8, and neither is zero",
+    "malformed_span": "not a readable span",
+}
+
+
+def content_type(request: Request) -> str:
+    """The encoding of an OTLP request.
+
+    Raises:
+        UnsupportedMedia: neither protobuf nor JSON.
+    """
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if kind not in (PROTOBUF, JSON):
+        raise UnsupportedMedia(f"Content-Type {kind[:60]!r} is not read; send {PROTOBUF} or {JSON}.")
+    return kind
+
+
+KindDep = Annotated[str, Depends(content_type)]
+
+
+async def read_body(request: Request, parts: Services) -> bytes:
+    """The body, within the limits of one request and of all open ones together; give its size back with `give_back`.
+
+    Raises:
+        PayloadTooLarge: it is larger than one may be.
+        Overloaded: too much is being worked on.
+    """
+    limit = parts.settings.body_bytes_max
+    stated = request.headers.get("content-length", "")
+    if stated.isdigit() and int(stated) > limit:
+        raise PayloadTooLarge(f"The body is larger than {limit:,} bytes. Send smaller batches.")
+    if parts.open_bytes + (int(stated) if stated.isdigit() else 0) > parts.settings.open_bytes_max:
+        parts.counters.add("spanledger_requests_refused_total", reason="overloaded")
+        raise Overloaded("Too much is waiting to be stored; send it again in a second.")
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise PayloadTooLarge(f"The body is larger than {limit:,} bytes. Send smaller batches.")
+        chunks.append(chunk)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _answer(kind: str, rejected: int, message: str, field: str) -> Response:
+    if kind == JSON:
+        partial = {"partialSuccess": {field: str(rejected), "errorMessage": message}} if rejected or message else {}
+        return Response(orjson.dumps(partial), media_type=JSON)
+    return Response(otlp.export_response(field, rejected, message), media_type=PROTOBUF)
+
+
+def _status(error: SpanledgerError, kind: str) -> Response:
+    headers = {} if error.retry_after_s is None else {"retry-after": str(error.retry_after_s)}
+    code = rpc_code(error.status)
+    if kind == JSON:
+        return Response(orjson.dumps({"code": code, "message": error.detail}), error.status, headers, JSON)
+    return Response(otlp.status_message(code, error.detail), error.status, headers, PROTOBUF)
+
+
+@router.post("/v1/traces", summary="Store spans", response_class=Response)
+async def traces(request: Request, parts: ServicesDep, project: ProjectDep, kind: KindDep) -> Response:
+    """OTLP `ExportTraceServiceRequest`, protobuf or JSON, gzip or not. 200 means that the accepted spans are on disk."""
+    received_at = time.time_ns()
+    parts.writer.opened()
+    size, is_open = 0, True
+    try:
+        body = await read_body(request, parts)
+        size = len(body)
+        parts.open_bytes += size
+        encoding = request.headers.get("content-encoding", "")
+        loop = asyncio.get_running_loop()
+        parcel, rejected = await loop.run_in_executor(
+            parts.decode_pool, parts.intake.traces, body, kind, encoding, project, received_at
+        )
+        parts.counters.add("spanledger_spans_received_total", (len(parcel.rows) if parcel else 0) + sum(rejected.values()))
+        for reason, count in rejected.items():
+            parts.counters.add("spanledger_spans_rejected_total", count, reason=reason)
+        commit = None
+        if parcel is not None:
+            commit = asyncio.ensure_future(parts.writer.commit(parcel))
+            await asyncio.sleep(0)
+        parts.writer.closed()
+        is_open = False
+        if commit is not None:
+            await commit
+    except SpanledgerError as error:
+        if not isinstance(error, Overloaded):
+            parts.counters.add("spanledger_requests_refused_total", reason=error.code)
+        return _status(error, kind)
+    finally:
+        parts.open_bytes -= size
+        if is_open:
+            parts.writer.closed()
+    message = "; ".join(f"{count} spans refused: {_WORDS.get(reason, reason)}" for reason, count in rejected.items())
+    return _answer(kind, sum(rejected.values()), message, "rejectedSpans")
+
+
+@router.post("/v1/logs", summary="Store content events", response_class=Response)
+async def logs(request: Request, parts: ServicesDep, project: ProjectDep, kind: KindDep) -> Response:
+    """OTLP `ExportLogsServiceRequest`. Content events are joined to their spans; usage on them is never counted."""
+    size = 0
+    try:
+        body = await read_body(request, parts)
+        size = len(body)
+        parts.open_bytes += size
+        encoding = request.headers.get("content-encoding", "")
+        loop = asyncio.get_running_loop()
+        records = await loop.run_in_executor(parts.decode_pool, parts.intake.logs, body, kind, encoding)
+        parts.counters.add("spanledger_logs_received_total", len(records))
+        table = await loop.run_in_executor(parts.decode_pool, content_parcel, records, project)
+        if table is not None:
+            await asyncio.to_thread(parts.store.insert, "span_content", table, "logs")
+    except SpanledgerError as error:
+        parts.counters.add("spanledger_requests_refused_total", reason=error.code)
+        return _status(error, kind)
+    finally:
+        parts.open_bytes -= size
+    return _answer(kind, 0, "", "rejectedLogRecords")
+
+
+@router.post("/v1/metrics", summary="Refuse metrics politely", response_class=Response)
+async def metrics(request: Request, parts: ServicesDep, kind: KindDep) -> Response:
+    """Spanledger counts from spans; metrics are answered with everything refused, so that exporters do not retry."""
+    try:
+        body = await read_body(request, parts)
+        plain = await asyncio.to_thread(parts.intake.plain, body, request.headers.get("content-encoding", ""))
+        count = otlp.count_data_points(plain) if kind == PROTOBUF else 0
+    except BadRequest as error:
+        return _status(error, kind)
+    return _answer(kind, count, "Spanledger keeps no metrics; it counts from spans.", "rejectedDataPoints")

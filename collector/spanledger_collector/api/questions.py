@@ -1,0 +1,163 @@
+"""Questions: queries, the catalogue, dimension values, projects, interactions."""
+
+import io
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any
+
+import orjson
+import pyarrow as pa
+from fastapi import APIRouter, Query, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from spanledger_collector.api.otlp import read_body
+from spanledger_collector.api.services import ProjectDep, ServicesDep
+from spanledger_collector.errors import BadRequest
+from spanledger_collector.query.detail import read_interaction
+from spanledger_collector.query.interactions import LIMIT_MAX, Wanted, list_interactions
+from spanledger_collector.query.places import dimension_values, list_projects
+from spanledger_collector.query.run import answer, to_result
+from spanledger_schema import catalogue as schema
+from spanledger_schema.query import Query as Question
+
+router = APIRouter(prefix="/api/v1", tags=["Questions"])
+
+ARROW = "application/vnd.apache.arrow.stream"
+_EXAMPLE = {
+    "measures": ["cost_usd", "interactions"],
+    "dimensions": ["model"],
+    "granularity": "day",
+    "filters": [{"dimension": "feature", "op": "in", "values": ["search"]}],
+    "start": "2026-11-01T00:00:00Z",
+    "end": "2026-11-22T00:00:00Z",
+    "timezone": "UTC",
+    "order_by": ["-cost_usd"],
+    "limit": 1000,
+}
+
+Time = Annotated[datetime | None, Query(description="ISO 8601 with an offset or Z.")]
+Names = Annotated[list[str], Query(description="Repeat for alternatives; empty means not set.")]
+
+
+@router.post(
+    "/query",
+    summary="Ask a question",
+    openapi_extra={"requestBody": {"content": {"application/json": {"example": _EXAMPLE}}, "required": True}},
+    response_class=Response,
+)
+async def post_query(request: Request, parts: ServicesDep, project: ProjectDep) -> Response:
+    """A Query as JSON; the answer as JSON, or as an Arrow stream when `Accept` asks for it."""
+    body = await read_body(request, parts)
+    try:
+        raw = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise BadRequest("The body is no JSON.") from None
+    question = Question.from_dict(raw)
+    table, warnings = await run_in_threadpool(answer, parts.store, question, project)
+    if ARROW in request.headers.get("accept", ""):
+        sink = io.BytesIO()
+        with pa.ipc.new_stream(sink, table.schema) as stream:
+            stream.write_table(table)
+        return Response(sink.getvalue(), media_type=ARROW)
+    result = to_result(table, warnings)
+    columns = [{"name": column.name, "unit": column.unit, "type": column.type} for column in result.columns]
+    return Response(
+        orjson.dumps({"columns": columns, "rows": result.rows, "warnings": result.warnings}), media_type="application/json"
+    )
+
+
+@router.get("/catalogue", summary="What can be asked")
+async def get_catalogue() -> dict[str, Any]:
+    """All measures and dimensions with their labels, units and meaning."""
+    return {
+        "measures": [
+            {
+                "name": measure.name,
+                "label": measure.label,
+                "unit": measure.unit.value,
+                "description": measure.description,
+                "additive": measure.additive,
+                "rising_is": measure.rising_is,
+            }
+            for measure in schema.MEASURES.values()
+        ],
+        "dimensions": [
+            {"name": dimension.name, "label": dimension.label, "description": dimension.description}
+            for dimension in schema.DIMENSIONS.values()
+        ],
+        "failure_modes": schema.FAILURE_MODES,
+    }
+
+
+@router.get("/dimensions/{dimension}/values", summary="Values of a dimension")
+def get_values(
+    dimension: str,
+    parts: ServicesDep,
+    project: ProjectDep,
+    start: Time = None,
+    end: Time = None,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
+) -> dict[str, Any]:
+    """The values that a dimension has, those of most interactions first."""
+    return {"values": dimension_values(parts.store, project, dimension, start, end, limit)}
+
+
+@router.get("/projects", summary="Projects")
+def get_projects(parts: ServicesDep) -> dict[str, Any]:
+    """All projects with how much they hold and since when."""
+    return {"projects": list_projects(parts.store)}
+
+
+@router.get("/interactions", summary="List interactions")
+def get_interactions(
+    parts: ServicesDep,
+    project: ProjectDep,
+    start: Time = None,
+    end: Time = None,
+    feature: Names = [],  # noqa: B006 - FastAPI copies defaults
+    model: Names = [],  # noqa: B006
+    environment: Names = [],  # noqa: B006
+    release: Names = [],  # noqa: B006
+    app: Names = [],  # noqa: B006
+    failure_mode: Names = [],  # noqa: B006
+    user: str | None = None,
+    session: str | None = None,
+    failed: bool | None = None,
+    feedback: str | None = None,
+    text: str | None = None,
+    min_cost_usd: Decimal | None = None,
+    max_cost_usd: Decimal | None = None,
+    min_duration_s: float | None = None,
+    max_confidence: float | None = None,
+    order: str = "-time",
+    limit: Annotated[int, Query(ge=1, le=LIMIT_MAX)] = 50,
+    cursor: str | None = None,
+) -> dict[str, Any]:
+    """One page; give `next_cursor` back as `cursor` for the next."""
+    lists = {"feature": feature, "environment": environment, "release": release, "app": app, "failure_mode": failure_mode}
+    wanted = Wanted(
+        start,
+        end,
+        lists,
+        model,
+        user,
+        session,
+        failed,
+        feedback,
+        text,
+        min_cost_usd,
+        max_cost_usd,
+        min_duration_s,
+        max_confidence,
+        order,
+        limit,
+        cursor,
+    )
+    return list_interactions(parts.store, project, wanted)
+
+
+@router.get("/interactions/{identity}", summary="One interaction")
+def get_interaction(identity: str, parts: ServicesDep, project: ProjectDep) -> dict[str, Any]:
+    """Its steps with usage, price and verdict, its conversation and its feedback, by interaction or trace id."""
+    return read_interaction(parts.store, project, identity)

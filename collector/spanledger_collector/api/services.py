@@ -1,0 +1,52 @@
+"""What the routes work with: built once by `create_app`, reached through the application's state."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from spanledger_collector.errors import BadRequest
+from spanledger_collector.ingest.intake import Intake
+from spanledger_collector.ingest.writer import Writer
+from spanledger_collector.settings import Settings
+from spanledger_collector.settle.run import Settler
+from spanledger_collector.store.protocol import Store
+from spanledger_collector.telemetry import Counters
+from spanledger_schema.semconv import DEFAULT_PROJECT, PROJECT_HEADER
+
+
+@dataclass(slots=True)
+class Services:
+    """One collector's parts."""
+
+    settings: Settings
+    store: Store
+    counters: Counters
+    settler: Settler
+    writer: Writer
+    intake: Intake
+    decode_pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "decode"))
+    open_bytes: int = 0
+
+
+def services(request: Request) -> Services:
+    """The application's parts."""
+    found: Services = request.app.state.services
+    return found
+
+
+def project(request: Request) -> str:
+    """The project that a request is about.
+
+    Raises:
+        BadRequest: the header names no usable project.
+    """
+    name = request.headers.get(PROJECT_HEADER, DEFAULT_PROJECT).strip()
+    if not name or len(name) > 100 or not name.isprintable():
+        raise BadRequest(f"The header {PROJECT_HEADER} holds no usable name: 1 to 100 printable characters.")
+    return name
+
+
+ServicesDep = Annotated[Services, Depends(services)]
+ProjectDep = Annotated[str, Depends(project)]

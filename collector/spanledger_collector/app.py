@@ -1,0 +1,139 @@
+"""The only composition root: settings in, application out."""
+
+import gc
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from spanledger_collector.api import feedback, health, otlp, questions
+from spanledger_collector.api.guard import Guard, is_loopback
+from spanledger_collector.api.problems import plain_problem, problem
+from spanledger_collector.api.services import Services
+from spanledger_collector.errors import CannotStart, InvalidQuestion, SpanledgerError
+from spanledger_collector.ingest.intake import Intake
+from spanledger_collector.ingest.writer import Writer
+from spanledger_collector.settings import Settings
+from spanledger_collector.settle.run import Settler
+from spanledger_collector.store.migrate import migrate
+from spanledger_collector.store.open import open_store
+from spanledger_collector.store.protocol import Store
+from spanledger_collector.telemetry import Counters
+from spanledger_schema.query import QueryError
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings, started: Services | None = None) -> FastAPI:
+    """Build the application. Its parts start with it unless they are given, and stop with it.
+
+    Args:
+        settings: Everything that can be set.
+        started: Parts that `start` made, for callers who want its errors before the server runs.
+
+    """
+    key = settings.bootstrap_key.get_secret_value() if settings.bootstrap_key else None
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        parts = started or start(settings)
+        app.state.services = parts
+        # What lives now lives until the end: collections need not look at it.
+        gc.collect()
+        gc.freeze()
+        try:
+            yield
+        finally:
+            stop(parts)
+
+    app = FastAPI(
+        title="Spanledger collector",
+        version=version("spanledger"),
+        description="OTLP in; priced, classified and settled interactions out.",
+        lifespan=lifespan,
+        redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    for router in (otlp.router, questions.router, feedback.router, health.router):
+        app.include_router(router)
+    app.add_middleware(Guard, key=key)
+    _handle_errors(app)
+    return app
+
+
+def start(settings: Settings, store: Store | None = None) -> Services:
+    """Open, migrate and recover; start the threads.
+
+    Args:
+        settings: Everything that can be set.
+        store: A store to use instead of the one of the settings; it is closed all the same.
+
+    Raises:
+        CannotStart: the data folder or its schema is unusable, or it would listen on more than this machine without a key.
+    """
+    if settings.bootstrap_key is None and not is_loopback(settings.host):
+        raise CannotStart(
+            f"Without a key the collector listens on this machine only, not on {settings.host}. "
+            "Set SPANLEDGER_BOOTSTRAP_KEY, or leave --host at 127.0.0.1."
+        )
+    store = store or open_store(settings)
+    try:
+        migrate(store)
+        counters = Counters()
+        settler = Settler(
+            store,
+            counters,
+            every_s=settings.settle_every_s,
+            quiet_s=settings.settle_quiet_s,
+            spans_max=settings.recent_spans_max,
+        )
+        settler.start()
+    except SpanledgerError:
+        store.close()
+        raise
+    writer = Writer(store, settler, counters, rows_max=settings.group_rows_max, wait_s=settings.group_wait_s)
+    writer.start()
+    intake = Intake(decompressed_bytes_max=settings.decompressed_bytes_max, spans_max=settings.request_spans_max)
+    return Services(settings, store, counters, settler, writer, intake)
+
+
+def stop(parts: Services) -> None:
+    """Commit and settle what is there, then let go of the store."""
+    parts.decode_pool.shutdown(wait=True)
+    parts.writer.stop()
+    parts.settler.stop()
+    parts.store.close()
+
+
+def _handle_errors(app: FastAPI) -> None:
+    @app.exception_handler(SpanledgerError)
+    async def on_ours(request: Request, error: SpanledgerError) -> Response:
+        if error.status >= 500 and error.status != 503:
+            _LOGGER.error("a request failed: %s %s", error.code, request.url.path[:100])
+        return problem(error, request.url.path)
+
+    @app.exception_handler(QueryError)
+    async def on_question(request: Request, error: QueryError) -> Response:
+        return problem(InvalidQuestion(str(error)), request.url.path)
+
+    @app.exception_handler(RequestValidationError)
+    async def on_parameters(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return problem(InvalidQuestion(f"{where}: {first['msg']}"), request.url.path)
+
+    @app.exception_handler(HTTPException)
+    async def on_http(_: Request, error: HTTPException) -> Response:
+        words = {404: "There is no such route; see /docs.", 405: "This route does not take that method; see /docs."}
+        detail = words.get(error.status_code, str(error.detail))
+        return plain_problem(error.status_code, "http_error", str(error.detail), detail)
+
+    @app.exception_handler(Exception)
+    async def on_defect(request: Request, error: Exception) -> Response:
+        _LOGGER.error("a request hit a defect: %s", request.url.path[:100], exc_info=error)
+        return plain_problem(500, "internal", "Internal error", "This is a defect of Spanledger; the collector's log has it.")

@@ -1,0 +1,228 @@
+"""Whatever shape a source keeps prompts and answers in becomes one message model. Pure, and never raises on content.
+
+A message is `{"role", "parts"}`; a part has a `type` (text, reasoning, tool_call, tool_result, image, audio, file, refusal or
+other) and `text`, or `name`, `id`, `arguments`, or `id`, `result`. Read shapes: OpenTelemetry's parts, OpenAI chat and
+responses, Anthropic blocks, Gemini contents, plain text. Everything here is text that models and users wrote.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+Part = dict[str, Any]
+Message = dict[str, Any]
+
+_MESSAGES_MAX: Final = 2_000
+_TEXT_TYPES: Final = frozenset({"text", "input_text", "output_text", "summary_text"})
+_MEDIA: Final = {
+    "image": "image",
+    "image_url": "image",
+    "input_image": "image",
+    "audio": "audio",
+    "input_audio": "audio",
+    "file": "file",
+    "input_file": "file",
+    "document": "file",
+    "video": "file",
+}
+_ROLES: Final = {"model": "assistant", "human": "user", "ai": "assistant", "developer": "system", "function": "tool"}
+
+
+def to_messages(raw: str, role: str) -> list[Message]:
+    """Read stored content.
+
+    Args:
+        raw: JSON or plain text, as the source sent it.
+        role: Whose it is where the content does not say.
+    """
+    if not raw:
+        return []
+    if raw[0] not in '[{"':
+        return [_of_text(role, raw)]
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return [_of_text(role, raw)]
+    return _read(value, role)
+
+
+def first_text(messages: list[Message], role: str, chars: int = 200) -> str | None:
+    """The beginning of the last thing that `role` said, on one line, or None."""
+    for message in reversed(messages):
+        if message["role"] == role:
+            words = " ".join(part["text"] for part in message["parts"] if part["type"] == "text" and part.get("text"))
+            line = " ".join(words.split())
+            if line:
+                return line if len(line) <= chars else line[: chars - 1] + "…"
+    return None
+
+
+def _of_text(role: str, words: str) -> Message:
+    return {"role": role, "parts": [{"type": "text", "text": words}]}
+
+
+def _read(value: Any, role: str) -> list[Message]:
+    if isinstance(value, str):
+        return [_of_text(role, value)] if value else []
+    if isinstance(value, list):
+        if value and not any(_is_message(item) for item in value):
+            parts = [part for item in value[:_MESSAGES_MAX] for part in _parts(item)]
+            return [{"role": role, "parts": parts}] if parts else []
+        return [message for item in value[:_MESSAGES_MAX] for message in _message(item, role)]
+    if isinstance(value, Mapping):
+        for key in ("messages", "choices", "candidates", "output", "contents"):
+            inner = value.get(key)
+            if isinstance(inner, list):
+                system = value.get("system") or value.get("instructions")
+                head = [{"role": "system", "parts": _parts(system)}] if system else []
+                return head + _read(inner, role)
+        if _is_message(value):
+            return _message(value, role)
+        return [{"role": role, "parts": [_other(value)]}]
+    return [] if value is None else [_of_text(role, str(value))]
+
+
+def _is_message(item: Any) -> bool:
+    if not isinstance(item, Mapping):
+        return False
+    if isinstance(item.get("message"), Mapping) or "role" in item or "parts" in item:
+        return True
+    return item.get("type") in ("message", "function_call", "function_call_output", "reasoning") or (
+        "content" in item and not isinstance(item.get("type"), str)
+    )
+
+
+def _message(item: Any, role: str) -> list[Message]:
+    if not isinstance(item, Mapping):
+        return [{"role": role, "parts": _parts(item)}] if item is not None else []
+    if isinstance(inner := item.get("message"), Mapping):
+        return _message(inner, role)
+    if isinstance(inner := item.get("content"), Mapping) and "parts" in inner:
+        return _message(inner, role)
+    kind = item.get("type")
+    if kind in ("function_call", "reasoning"):
+        return [{"role": "assistant", "parts": _parts(item)}]
+    if kind == "function_call_output":
+        return [{"role": "tool", "parts": _parts(item)}]
+    own = str(item.get("role") or role)
+    own = _ROLES.get(own, own)
+    if own == "tool" and "parts" not in item:
+        name = item.get("tool_call_id") or item.get("id")
+        return [{"role": "tool", "parts": [_result(name, item.get("content"))]}]
+    parts: list[Part] = []
+    if isinstance(thought := item.get("reasoning_content") or item.get("reasoning"), str) and thought:
+        parts.append({"type": "reasoning", "text": thought})
+    parts += _parts(item.get("parts") if isinstance(item.get("parts"), list) else item.get("content"))
+    if isinstance(refusal := item.get("refusal"), str) and refusal:
+        parts.append({"type": "refusal", "text": refusal})
+    calls = item.get("tool_calls")
+    for call in calls if isinstance(calls, list) else ():
+        parts += _parts(call)
+    return [{"role": own, "parts": parts}]
+
+
+def _parts(content: Any) -> list[Part]:
+    if content is None or content == "":
+        return []
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    if isinstance(content, list):
+        return [part for item in content[:_MESSAGES_MAX] for part in _parts(item)]
+    if not isinstance(content, Mapping):
+        return [{"type": "text", "text": str(content)}]
+    return [_part(content)]
+
+
+def _part(item: Mapping[str, Any]) -> Part:
+    kind = item.get("type")
+    if isinstance(function := item.get("function"), Mapping):
+        return _call(item.get("id"), function.get("name"), function.get("arguments"))
+    if kind in ("tool_call", "function_call", "tool_use"):
+        arguments = next((item[key] for key in ("arguments", "input", "args") if key in item), None)
+        return _call(item.get("id") or item.get("call_id"), item.get("name"), arguments)
+    if kind in ("tool_call_response", "function_call_output", "tool_result"):
+        result = next((item[key] for key in ("response", "result", "output", "content") if key in item), None)
+        return _result(item.get("id") or item.get("call_id") or item.get("tool_use_id"), result)
+    for key, make in (("function_call", _call), ("functionCall", _call)):
+        if isinstance(call := item.get(key), Mapping):
+            return make(call.get("id"), call.get("name"), call.get("args"))
+    for key in ("function_response", "functionResponse"):
+        if isinstance(answer := item.get(key), Mapping):
+            return _result(answer.get("id") or answer.get("name"), answer.get("response"))
+    if kind in ("thinking", "reasoning"):
+        return {"type": "reasoning", "text": _words(item.get("thinking") or item.get("content") or item.get("summary"))}
+    if kind == "refusal":
+        return {"type": "refusal", "text": _words(item.get("refusal") or item.get("content"))}
+    if isinstance(words := item.get("text"), str) and (kind in _TEXT_TYPES or not isinstance(kind, str)):
+        return {"type": "reasoning" if item.get("thought") is True else "text", "text": words}
+    if kind in _TEXT_TYPES and isinstance(words := item.get("content"), str):
+        return {"type": "text", "text": words}
+    modality = item.get("modality")
+    media = _MEDIA.get(str(kind)) or (_MEDIA.get(str(modality), "file") if kind in ("blob", "uri") else None)
+    if media is not None:
+        return {"type": media, "text": _address(item)}
+    return _other(item)
+
+
+def _address(item: Mapping[str, Any]) -> str | None:
+    """Where a picture or file is, as text; data in line is never passed on."""
+    found = item.get("uri") or item.get("url") or item.get("file_id") or item.get("image_url")
+    if isinstance(found, Mapping):
+        found = found.get("url")
+    return found[:500] if isinstance(found, str) and not found.startswith("data:") else None
+
+
+def _call(identity: Any, name: Any, arguments: Any) -> Part:
+    return {"type": "tool_call", "id": _name(identity), "name": _name(name), "arguments": _maybe_json(arguments)}
+
+
+def _result(identity: Any, result: Any) -> Part:
+    return {"type": "tool_result", "id": _name(identity), "result": _maybe_json(result)}
+
+
+def _name(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _maybe_json(value: Any) -> Any:
+    if isinstance(value, str) and value[:1] in ("{", "["):
+        try:
+            return orjson.loads(value)
+        except orjson.JSONDecodeError:
+            return value
+    return value
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, list):
+        return "\n".join(_words(item.get("text") if isinstance(item, Mapping) else item) for item in value)
+    return value if isinstance(value, str) else ""
+
+
+def _other(item: Any) -> Part:
+    return {"type": "other", "text": orjson.dumps(item, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode()}
+
+
+def to_documents(raw: str) -> list[dict[str, Any]]:
+    """Retrieved documents as `{"id", "content", "score"}`; what is no list of documents is one document of text."""
+    if not raw:
+        return []
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return [{"id": None, "content": raw, "score": None}]
+    items = value if isinstance(value, list) else [value]
+    return [_document(item) for item in items[:_MESSAGES_MAX]]
+
+
+def _document(item: Any) -> dict[str, Any]:
+    if not isinstance(item, Mapping):
+        return {"id": None, "content": item if isinstance(item, str) else orjson.dumps(item).decode(), "score": None}
+    content = next((item[key] for key in ("content", "page_content", "text", "body") if isinstance(item.get(key), str)), None)
+    score = item.get("score")
+    return {
+        "id": _name(item.get("id")) or _name(item.get("title")),
+        "content": content if content is not None else orjson.dumps(dict(item), option=orjson.OPT_NON_STR_KEYS).decode(),
+        "score": score if isinstance(score, int | float) and not isinstance(score, bool) else None,
+    }
