@@ -7,7 +7,7 @@ from typing import Final
 import streamlit as st
 
 from spanledger.client import ClientError
-from spanledger_dashboard import bar, cards, data, foot, scope
+from spanledger_dashboard import bar, cards, data, foot, links, scope
 from spanledger_dashboard.state import from_params, window
 from spanledger_dashboard.theme import palette
 
@@ -45,6 +45,7 @@ def main() -> None:
     st.html(STYLE)
     st.logo(str(HERE / "static" / "logo.png"), icon_image=str(HERE / "static" / "favicon.png"), size="large")
     chosen = st.navigation(pages(), position="sidebar", expanded=True)
+    st.session_state[links.PAGE] = chosen.url_path
     wanted = st.session_state.get("project") or st.query_params.get("project") or ""
     project = from_params({"project": [wanted]}).project
     filters, known = bar.render(chosen.title, project)

@@ -16,7 +16,7 @@ from spanledger_dashboard.intervals import Z_ATTENTION, difference_z
 from spanledger_dashboard.links import link
 from spanledger_dashboard.scope import Scope
 from spanledger_dashboard.theme import SERIES_MAX
-from spanledger_dashboard.untrusted import shorten
+from spanledger_dashboard.untrusted import label, shorten
 
 SERIES: Final = SERIES_MAX
 SHOWN: Final = 3
@@ -126,9 +126,8 @@ def banner(here: Scope, now: Mapping[str, Any], before: Mapping[str, Any], got: 
         return
     with st.container(border=True, key="attention", gap="xsmall"):
         with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-            st.markdown(
-                f":material/trending_up: **{len(items)} {'thing needs' if len(items) == 1 else 'things need'} attention**"
-            )
+            count = fmt.plural(len(items), "thing needs", "things need")
+            st.markdown(f":material/trending_up: **{label(count)} attention**")
         for item in items[:SHOWN]:
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                 st.text(item.text, width="content")

@@ -14,7 +14,7 @@ from spanledger_dashboard import data
 from spanledger_dashboard import format as fmt
 from spanledger_dashboard.intervals import Z_MATERIAL, difference_z
 from spanledger_dashboard.state import Window
-from spanledger_dashboard.untrusted import label, shorten
+from spanledger_dashboard.untrusted import badge_label, label, shorten
 from spanledger_schema.catalogue import MEASURES
 from spanledger_schema.units import Unit
 
@@ -43,7 +43,7 @@ def card(
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                 st.markdown(f"**{label(title)}**", width="content")
                 if badge:
-                    st.badge(label(badge[0]), color=badge[1])  # type: ignore[arg-type]
+                    st.badge(badge_label(badge[0]), color=badge[1])  # type: ignore[arg-type]
             if caption:
                 st.caption(label(caption, 200))
         yield

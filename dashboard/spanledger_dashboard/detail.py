@@ -15,7 +15,7 @@ from spanledger_dashboard import tables
 from spanledger_dashboard.cards import card, empty, figure, when
 from spanledger_dashboard.charts.waterfall import SPANS_MAX, ordered, waterfall
 from spanledger_dashboard.scope import Scope
-from spanledger_dashboard.untrusted import label, shorten
+from spanledger_dashboard.untrusted import badge_label, label, shorten
 from spanledger_schema.catalogue import FAILURE_MODES
 
 AVATARS: Final = {
@@ -58,7 +58,9 @@ def _facts(here: Scope, item: Mapping[str, Any]) -> None:
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="facts"):
         if mode:
             text = f"Failed · {str(mode).replace('_', ' ')}"
-            st.badge(label(text), icon=":material/error:", color="red", help=label(FAILURE_MODES.get(mode, ""), 200) or None)
+            st.badge(
+                badge_label(text), icon=":material/error:", color="red", help=label(FAILURE_MODES.get(mode, ""), 200) or None
+            )
         else:
             st.badge("Succeeded", icon=":material/check_circle:", color="green")
         facts = [
@@ -78,10 +80,14 @@ def _facts(here: Scope, item: Mapping[str, Any]) -> None:
         facts += [(f":material/{icon}:", f"{name} {item[name]}") for name, icon in named if item[name]]
         facts += [(":material/sell:", f"{name} = {value}") for name, value in item["tags"].items()]
         for icon, text in facts:
-            st.badge(label(text), icon=icon, color="gray")
+            st.badge(badge_label(text), icon=icon, color="gray")
         if item["unpriced_generations"]:
             n = item["unpriced_generations"]
-            st.badge(f"{n} generations without a price: cost is understated", icon=":material/warning:", color="orange")
+            st.badge(
+                badge_label(f"{fmt.plural(n, 'generation')} without a price: cost is understated"),
+                icon=":material/warning:",
+                color="orange",
+            )
     if item["failure_reason"]:
         st.text(shorten(item["failure_reason"], 400))
     st.code(item["id"], language=None)

@@ -11,6 +11,7 @@ import streamlit as st
 from spanledger_dashboard.state import CHOICES, Filters
 
 VIEWS: Final = "views"
+PAGE: Final = "_page"
 _PENDING: Final = "_pending_choices"
 
 
@@ -30,3 +31,11 @@ def apply_pending() -> None:
 def link(page: str, text: str) -> None:
     """A link to `page` (a file of views) with the same filters. The text is the dashboard's own, never stored text."""
     st.page_link(f"{VIEWS}/{page}.py", label=text, icon=":material/arrow_forward:", icon_position="right")
+
+
+def open_interaction(id: str) -> None:
+    """Open one interaction; from its own list the other parameters stay in the URL."""
+    if st.session_state.get(PAGE) == "interactions":
+        st.query_params["trace"] = id
+        st.rerun()
+    go("interactions", trace=id)

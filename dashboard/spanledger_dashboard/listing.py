@@ -8,7 +8,7 @@ import streamlit as st
 
 from spanledger_dashboard import tables
 from spanledger_dashboard.cards import empty
-from spanledger_dashboard.links import go
+from spanledger_dashboard.links import open_interaction
 from spanledger_dashboard.scope import Scope
 from spanledger_dashboard.untrusted import shorten
 from spanledger_schema.catalogue import MEASURES
@@ -94,4 +94,4 @@ def table(
         },
     )
     if (row := tables.selected(event)) is not None:
-        go("interactions", trace=str(items[row]["id"]))
+        open_interaction(str(items[row]["id"]))

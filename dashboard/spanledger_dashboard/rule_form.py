@@ -16,7 +16,7 @@ from spanledger_dashboard.rules import (
     show_threshold,
     window_length,
 )
-from spanledger_dashboard.untrusted import NOT_SET
+from spanledger_dashboard.untrusted import NOT_SET, label
 from spanledger_schema.catalogue import DIMENSIONS, FAILURE_MODES, MEASURES
 from spanledger_schema.query import OPERATORS
 from spanledger_schema.units import Unit
@@ -57,7 +57,7 @@ def form(stored: Mapping[str, Any], id: str, known: Mapping[str, Sequence[str]])
         typed = st.text_input(
             f"threshold{_UNIT_WORDS.get(unit, '')}", show_threshold(stored["threshold"], unit), key=key("threshold"), width=110
         )
-    st.caption(MEASURES[measure].description)
+    st.caption(label(MEASURES[measure].description, 200))
     with st.container(horizontal=True, gap="small"):
         windows = list(dict.fromkeys([*WINDOWS, stored["window"]]))
         window = st.selectbox(

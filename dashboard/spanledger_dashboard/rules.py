@@ -104,7 +104,7 @@ def sentence(rule: Mapping[str, Any]) -> str:
     if rule["group_by"]:
         text += f", for each {', '.join(_dimension(name).lower() for name in rule['group_by'])}"
     if rule["min_interactions"]:
-        text += f", from {int(rule['min_interactions']):,} interactions on"
+        text += f", with at least {fmt.plural(int(rule['min_interactions']), 'interaction')}"
     return text
 
 

@@ -112,7 +112,8 @@ def _moment(text: str) -> datetime | None:
     except ValueError:
         return None
     try:
-        return (parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)).replace(microsecond=0)
+        moment = parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+        return moment.replace(second=0, microsecond=0)
     except OverflowError:
         return None
 
@@ -142,12 +143,17 @@ def to_params(filters: Filters) -> dict[str, list[str]]:
     if filters.range != RANGE_DEFAULT:
         params["range"] = [filters.range]
     if filters.start is not None and filters.end is not None:
-        params["from"], params["to"] = [iso(filters.start)], [iso(filters.end)]
+        params["from"], params["to"] = [_minute(filters.start)], [_minute(filters.end)]
     if filters.project != DEFAULT_PROJECT:
         params["project"] = [filters.project]
     if filters.timezone:
         params["tz"] = [filters.timezone]
     return params | {name: list(values) for name, values in filters.choices.items() if values}
+
+
+def _minute(moment: datetime) -> str:
+    # The form that the widget writes into the URL and reads from it.
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="minutes")
 
 
 def iso(moment: datetime) -> str:

@@ -28,6 +28,11 @@ def label(text: str | None, limit: int = LABEL_LIMIT) -> str:
     return _MARKDOWN.sub(r"\\\1", shorten(text, limit))
 
 
+def badge_label(text: str | None, limit: int = LABEL_LIMIT) -> str:
+    """`text` for `st.badge`, which escapes square brackets itself; escaping them twice would bring them back to life."""
+    return label(text, limit).replace("\\[", "[").replace("\\]", "]")
+
+
 def chart_text(text: str | None, limit: int = CHART_TEXT_LIMIT) -> str:
     """`text` for Plotly: no tags, entities or templates are left in it."""
     escaped = shorten(text, limit).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

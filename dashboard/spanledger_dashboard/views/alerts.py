@@ -123,11 +123,8 @@ def _burning(rule: Mapping[str, Any]) -> str:
 
 
 def _notified(rule: Mapping[str, Any]) -> str:
-    parts = [
-        f"{len(rule['webhooks'])} webhooks" if rule["webhooks"] else "",
-        f"{len(rule['emails'])} e-mails" if rule["emails"] else "",
-    ]
-    return ", ".join(part for part in parts if part) or "nobody"
+    counted = (("webhook", len(rule["webhooks"])), ("e-mail", len(rule["emails"])))
+    return ", ".join(fmt.plural(n, noun) for noun, n in counted if n) or "nobody"
 
 
 def _close() -> None:

@@ -16,7 +16,7 @@ from spanledger_dashboard.cards import card, empty, figure, problem, rows, when
 from spanledger_dashboard.charts import confidence
 from spanledger_dashboard.scope import Scope
 from spanledger_dashboard.state import ask, iso
-from spanledger_dashboard.untrusted import shorten
+from spanledger_dashboard.untrusted import label, shorten
 from spanledger_schema.catalogue import DIMENSIONS
 from spanledger_schema.query import Filter
 
@@ -142,10 +142,9 @@ def _calibration(here: Scope, found: Mapping[str, Any] | None) -> None:
     null = fmt.UNKNOWN if found["ece_null_p95"] is None else f"{found['ece_null_p95']:.3f}"
     with card("Calibration", f"n = {found['n']:,} · ECE {ece}; a perfect source stays below {null} in 95 of 100 samples", badge):
         figure(confidence.reliability(found, here.palette), "confidence_reliability", f"Reliability diagram: {badge[0]}.")
-        if gap is not None:
-            st.caption(
-                f"Stated less observed: {gap * 100:+.1f} pp (95 % {low * 100:+.1f} to {high * 100:+.1f} pp)".replace("+", "\\+")
-            )
+        if gap is not None and low is not None and high is not None:
+            text = f"Stated less observed: {gap * 100:+.1f} pp (95 % {low * 100:+.1f} to {high * 100:+.1f} pp)"
+            st.caption(label(text, 120))
 
 
 def _channels(drift: Mapping[str, Any]) -> None:

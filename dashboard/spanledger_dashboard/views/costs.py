@@ -16,7 +16,7 @@ from spanledger_dashboard.charts import bars, series
 from spanledger_dashboard.listing import table as interaction_table
 from spanledger_dashboard.scope import Scope
 from spanledger_dashboard.state import ask, interaction_params, month_to_date
-from spanledger_dashboard.untrusted import label, shorten
+from spanledger_dashboard.untrusted import badge_label, shorten
 from spanledger_schema.catalogue import DIMENSIONS
 from spanledger_schema.query import Query
 
@@ -137,10 +137,12 @@ def _chips(now: Mapping[str, Any], got: Mapping[str, Any]) -> None:
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         if not isinstance(got["month"], ClientError):
             month = shape.only(got["month"]).get("cost_usd")
-            st.badge(label(f"Month to date (UTC): {fmt.money(month)}"), icon=":material/calendar_month:", color="blue")
-        st.badge(label(f"Priced share: {fmt.percent(now.get('priced_share'))}"), icon=":material/sell:", color="gray")
+            st.badge(badge_label(f"Month to date (UTC): {fmt.money(month)}"), icon=":material/calendar_month:", color="blue")
+        st.badge(badge_label(f"Priced share: {fmt.percent(now.get('priced_share'))}"), icon=":material/sell:", color="gray")
         positive = now.get("cost_per_positive_interaction_usd")
-        st.badge(label(f"Per positively rated interaction: {fmt.money_each(positive)}"), icon=":material/thumb_up:", color="gray")
+        st.badge(
+            badge_label(f"Per positively rated interaction: {fmt.money_each(positive)}"), icon=":material/thumb_up:", color="gray"
+        )
         if not now.get("unpriced_generations") or isinstance(got["unpriced"], ClientError):
             return
         names = [shorten(name, 30) for name, n in got["unpriced"].select("model", "unpriced_generations").iter_rows() if n]
@@ -148,7 +150,7 @@ def _chips(now: Mapping[str, Any], got: Mapping[str, Any]) -> None:
         text = (
             f"{models} unpriced ({fmt.listing(names)}), {fmt.count(now['unpriced_generations'])} generations: cost is understated"
         )
-        st.badge(label(text, 160), icon=":material/warning:", color="orange")
+        st.badge(badge_label(text, 160), icon=":material/warning:", color="orange")
 
 
 def _over_time(here: Scope, by: str, got: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from spanledger_dashboard.intervals import wilson
 from spanledger_dashboard.links import go
 from spanledger_dashboard.scope import Scope
 from spanledger_dashboard.state import ask, interaction_params
-from spanledger_dashboard.untrusted import label, shorten
+from spanledger_dashboard.untrusted import badge_label, label, shorten
 from spanledger_schema.query import Filter
 
 SOURCES: Final = ("user", "reviewer", "evaluator")
@@ -207,7 +207,7 @@ def _negatives(here: Scope, answer: dict[str, Any] | ClientError, source: str) -
             comment = given["comment"]
             st.text(f"“{shorten(comment, _COMMENT)}”" if comment else "(no comment)", width="stretch")
             if item["failure_mode"]:
-                st.badge(label(item["failure_mode"].replace("_", " ")), color="orange")
+                st.badge(badge_label(item["failure_mode"].replace("_", " ")), color="orange")
             at = fmt.moment(when(given["time"]), here.zone)
             st.caption(label(f"{given['name']} · {shorten(item['feature'])} · {at}", 160), width="content")
             if st.button("Open", key=f"negative_{n}", type="tertiary", icon=":material/arrow_forward:", icon_position="right"):

@@ -10,6 +10,7 @@ from spanledger_dashboard.cards import problem
 from spanledger_dashboard.listing import table
 from spanledger_dashboard.scope import Scope
 from spanledger_dashboard.state import interaction_params
+from spanledger_dashboard.untrusted import label
 from spanledger_schema.catalogue import FAILURE_MODES
 
 PAGE: Final = 50
@@ -109,7 +110,7 @@ def _list(here: Scope) -> None:
     with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"):
         first = len(trail) * PAGE
         if got["items"]:
-            st.caption(f"{first + 1:,} to {first + len(got['items']):,}", width="content")
+            st.caption(label(f"{first + 1:,} to {first + len(got['items']):,}"), width="content")
         if st.button("Previous", icon=":material/chevron_left:", disabled=not trail, key="previous"):
             trail.pop()
             st.rerun()

@@ -14,7 +14,6 @@ from spanledger_dashboard.charts import bars, series
 from spanledger_dashboard.links import go
 from spanledger_dashboard.scope import Scope
 from spanledger_dashboard.state import ask, narrowed
-from spanledger_schema.query import Filter
 
 TOTALS: Final = (
     "cost_usd",
@@ -85,9 +84,7 @@ def _read(here: Scope) -> dict[str, Any]:
         feature_course=data.query(project, ask(filters, within, ["cost_usd"], ["feature"], over_time=True)),
         modes=data.query(project, ask(filters, within, ["failures"], ["failure_mode"])),
         modes_before=data.query(project, ask(filters, past, ["failures"], ["failure_mode"])),
-        unpriced=data.query(
-            project, ask(filters, within, ["unpriced_generations"], ["model"], where=[Filter("cost_status", "in", ("unpriced",))])
-        ),
+        unpriced=data.query(project, ask(filters, within, ["unpriced_generations"], ["model"], order=["-unpriced_generations"])),
         status=lambda: data.status(project),
     )
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - tables of made-up rows
 """A stand-in for the collector, as docs/reference/http.md describes it: it computes its answers from made-up rows.
 
 It is here so that the dashboard's pages can be tested through their public doors without a store. It knows the measures
@@ -121,8 +122,27 @@ def drift(now: datetime, **over: Any) -> dict[str, Any]:
     bands = []
     for d in range(30):
         at, low = now - timedelta(days=30 - d), 0.06 if d >= 20 else 0
-        bands.append({"time": iso(at), "n": 60, "p5": 0.58 - low, "p25": 0.74 - low, "p50": 0.81 - low, "p75": 0.88 - low, "p95": 0.95 - low})
-    bins = [{"n": 10 + 9 * i, "confidence": i / 10 + 0.05, "accuracy": min(1, (i / 10 + 0.05) * 0.9), "low": max(0, i / 10 - 0.05), "high": min(1, i / 10 + 0.12)} for i in range(10)]
+        bands.append(
+            {
+                "time": iso(at),
+                "n": 60,
+                "p5": 0.58 - low,
+                "p25": 0.74 - low,
+                "p50": 0.81 - low,
+                "p75": 0.88 - low,
+                "p95": 0.95 - low,
+            }
+        )
+    bins = [
+        {
+            "n": 10 + 9 * i,
+            "confidence": i / 10 + 0.05,
+            "accuracy": min(1, (i / 10 + 0.05) * 0.9),
+            "low": max(0, i / 10 - 0.05),
+            "high": min(1, i / 10 + 0.12),
+        }
+        for i in range(10)
+    ]
     return {
         "series": [{"app": "helpdesk", "feature": "support-agent", "source": "verbalized"}], "source": "verbalized",
         "state": "moved", "moved_since": iso(now - timedelta(days=10)), "message": "The mean fell.",
@@ -149,7 +169,7 @@ _FLOAT_COST = C("cost_usd").cast(pl.Float64)
 _SCOPE = C("feedback_source") == pl.lit("user")
 
 
-def _measure(name: str, scope: tuple[str, ...]) -> pl.Expr:  # noqa: C901, PLR0911, PLR0912 - a table
+def _measure(name: str, scope: tuple[str, ...]) -> pl.Expr:
     judged = C("feedback_source").is_in(scope)
     table: dict[str, pl.Expr] = {
         "interactions": C("id").n_unique(),
@@ -207,11 +227,17 @@ def answer(world: World, raw: dict[str, Any]) -> bytes:
     else:
         columns = {k.meta.output_name(): pl.Datetime("us", "UTC") if k.meta.output_name() == "time" else pl.String for k in keys}
         empty = {m: [0 if MEASURES[m].empty_is_zero else None] if not keys else [] for m in query.measures}
-        frame = pl.DataFrame({k: [] for k in columns} | empty, schema=columns | {m: pl.Float64 for m in query.measures})
+        frame = pl.DataFrame({k: [] for k in columns} | empty, schema=columns | dict.fromkeys(query.measures, pl.Float64))
     if not sources:
-        frame = frame.with_columns(pl.lit(None, pl.Float64).alias(m) for m in query.measures if m.startswith("confidence_") and m != "confidence_count")
+        frame = frame.with_columns(
+            pl.lit(None, pl.Float64).alias(m) for m in query.measures if m.startswith("confidence_") and m != "confidence_count"
+        )
     order = query.order_by or tuple(f"-{query.measures[0]}" for _ in query.dimensions[:1])
-    frame = frame.sort([o.removeprefix("-") for o in order], descending=[o.startswith("-") for o in order], nulls_last=True) if order else frame
+    frame = (
+        frame.sort([o.removeprefix("-") for o in order], descending=[o.startswith("-") for o in order], nulls_last=True)
+        if order
+        else frame
+    )
     return _arrow(frame.head(query.limit))
 
 
@@ -324,8 +350,20 @@ def preview(world: World, body: dict[str, Any]) -> dict[str, Any]:
     points = []
     for h in range(min(hours, 24 * 14)):
         value = rng.uniform(0.02, 0.08)
-        points.append({"time": iso(begin + timedelta(hours=h)), "group": {}, "value": value, "breached": value > float(body["threshold"]), "interactions": 90})
-    fires = [{"from": p["time"], "to": iso(datetime.fromisoformat(p["time"]) + timedelta(hours=1)), "group": {}} for p in points if p["breached"]]
+        points.append(
+            {
+                "time": iso(begin + timedelta(hours=h)),
+                "group": {},
+                "value": value,
+                "breached": value > float(body["threshold"]),
+                "interactions": 90,
+            }
+        )
+    fires = [
+        {"from": p["time"], "to": iso(datetime.fromisoformat(p["time"]) + timedelta(hours=1)), "group": {}}
+        for p in points
+        if p["breached"]
+    ]
     return {"points": points, "fires": fires}
 
 
@@ -354,7 +392,7 @@ def _rules(world: World, method: str, id: str, body: Any) -> tuple[int, Any]:
     return 200, world.rules[index]
 
 
-def respond(world: World, method: str, path: str, params: dict[str, list[str]], body: Any) -> tuple[int, Any]:  # noqa: PLR0911
+def respond(world: World, method: str, path: str, params: dict[str, list[str]], body: Any) -> tuple[int, Any]:
     """Status and body (bytes are an Arrow stream) for a request."""
     for prefix, (status, title) in world.failing.items():
         if path.startswith(prefix):
@@ -373,7 +411,18 @@ def respond(world: World, method: str, path: str, params: dict[str, list[str]], 
                                          "accepted_spans": 0, "rejected_spans": 0, "store": "embedded"}  # fmt: skip
         case ["api", "v1", "projects"]:
             times = [r["time"] for r in world.rows]
-            found = [{"name": "default", "spans": sum(r["spans"] for r in world.rows), "first_at": iso(min(times)), "last_at": iso(max(times))}] if times else []
+            found = (
+                [
+                    {
+                        "name": "default",
+                        "spans": sum(r["spans"] for r in world.rows),
+                        "first_at": iso(min(times)),
+                        "last_at": iso(max(times)),
+                    }
+                ]
+                if times
+                else []
+            )
             return 200, {"projects": found}
         case ["api", "v1", "dimensions", dimension, "values"]:
             if unquote(dimension) not in DIMENSIONS:
@@ -383,7 +432,14 @@ def respond(world: World, method: str, path: str, params: dict[str, list[str]], 
             return 200, interactions(world, params)
         case ["api", "v1", "interactions", id]:
             found_one = detail(world, unquote(id))
-            return (200, found_one) if found_one else (404, {"title": "No such interaction", "detail": "There is no interaction with this id.", "code": "not_found"})
+            return (
+                (200, found_one)
+                if found_one
+                else (
+                    404,
+                    {"title": "No such interaction", "detail": "There is no interaction with this id.", "code": "not_found"},
+                )
+            )
         case ["api", "v1", "drift"]:
             none = {"series": [], "source": params.get("source", [""])[0], "state": "no_data", "moved_since": None, "message": "No confidence.", "reference": None,
                     "channels": [], "bands": [], "psi": None, "psi_n": 0, "calibration": None}  # fmt: skip
@@ -409,12 +465,14 @@ def _handler(world: World) -> type[BaseHTTPRequestHandler]:
             status, out = respond(world, self.command, url.path, parse_qs(url.query, keep_blank_values=True), body)
             payload = b"" if out is None else out if isinstance(out, bytes) else json.dumps(out, default=str).encode()
             self.send_response(status)
-            self.send_header("content-type", "application/vnd.apache.arrow.stream" if isinstance(out, bytes) else "application/json")
+            self.send_header(
+                "content-type", "application/vnd.apache.arrow.stream" if isinstance(out, bytes) else "application/json"
+            )
             self.send_header("content-length", str(len(payload)))
             self.end_headers()
             self.wfile.write(payload)
 
-        do_GET = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815
+        do_GET = do_POST = do_PUT = do_DELETE = _serve
 
         def log_message(self, format: str, *args: Any) -> None:
             """Say nothing."""

@@ -1,0 +1,391 @@
+"""Every page through its public door: the app's own script over a collector that answers, is empty, fails, or lies."""
+
+import ast
+import random
+import re
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from tests.unit.dashboard.fake_collector import row, rule
+
+import spanledger_dashboard
+from spanledger_dashboard import format as fmt
+from spanledger_dashboard.server import policy
+
+PAGES = ("overview", "costs", "failures", "confidence", "feedback", "interactions", "alerts")
+PACKAGE = Path(spanledger_dashboard.__file__).parent
+HOSTILE = (
+    "![x](http://evil.invalid/beacon.png) <img src=http://evil.invalid/b> :red[hi] $x^2$ %{y} **b** [l](http://evil.invalid)"
+)
+
+
+def figures(app):
+    return {metric.label.replace("\\", ""): metric.value.replace("\\", "") for metric in app.metric}
+
+
+def words(app):
+    kinds = ("text", "caption", "markdown", "badge", "warning", "error", "info", "code", "subheader")
+    return "\n".join(str(getattr(element, "value", "")) for kind in kinds for element in app.get(kind)).replace("\\", "")
+
+
+def rows_in(world, app_range_days=30):
+    from tests.unit.dashboard.conftest import NOW
+
+    return [r for r in world.rows if (NOW - r["time"]).days < app_range_days]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_draws_without_an_exception(open_page, page):
+    app = open_page(page)
+    assert not app.exception
+    assert not app.error
+    assert app.title[0].value in ("Overview", "Costs", "Failures", "Confidence & drift", "Feedback", "Interactions", "Alerts")
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if p != "interactions"])
+def test_pages_show_charts_or_tables(open_page, page):
+    app = open_page(page)
+    assert app.get("plotly_chart") or app.dataframe
+
+
+def test_the_overview_states_what_the_query_api_answers(open_page, world):
+    app = open_page("overview", range="7d")
+    sent = [
+        body for _, path, body in world.seen if path == "/api/v1/query" and not body["dimensions"] and not body["granularity"]
+    ]
+    start = max(body["start"] for body in sent)
+    inside = [r for r in world.rows if r["time"].isoformat().replace("+00:00", "Z") >= start]
+    total = sum((r["cost_usd"] for r in inside if r["cost_usd"] is not None), Decimal(0))
+    assert figures(app)["Cost"] == fmt.money(total, compact=True)
+    failed = sum(r["failure_mode"] is not None for r in inside)
+    assert figures(app)["Failure rate"] == fmt.percent(failed / len(inside))
+
+
+def test_what_needs_attention_is_said_and_linked(open_page):
+    app = open_page("overview")
+    said = words(app)
+    assert "Alert is firing: Failure rate of support (warning)" in said
+    assert "Confidence (verbalized) has moved since" in said
+    assert "generations have no price of local-llama: cost is understated" in said
+    assert len(app.get("page_link")) >= 3
+
+
+def test_nothing_is_said_when_nothing_needs_attention(open_page, world):
+    world.rules, world.drift = [], None
+    world.rows = [r | {"unpriced_generations": 0, "failure_mode": None, "cost_usd": Decimal("0.01")} for r in world.rows]
+    app = open_page("overview")
+    assert "attention" not in words(app)
+
+
+def test_costs_name_the_models_without_a_price(open_page):
+    assert "1 model unpriced (local-llama)" in words(open_page("costs"))
+
+
+def test_costs_follow_the_chosen_dimension(open_page, world):
+    open_page("costs", c_by="Release")
+    assert any(body and body.get("dimensions") == ["release"] and body.get("granularity") for _, _, body in world.seen)
+
+
+def test_a_filter_in_the_url_reaches_every_question(open_page, world):
+    open_page("failures", feature="doc-search", env="prod")
+    asked = [body for _, path, body in world.seen if path == "/api/v1/query"]
+    assert asked
+    for body in asked:
+        chosen = {f["dimension"]: f["values"] for f in body["filters"]}
+        assert chosen.get("feature") == ["doc-search"]
+        assert chosen.get("environment") == ["prod"]
+
+
+def test_a_filter_value_that_the_collector_does_not_offer_is_not_dropped(open_page, world):
+    app = open_page("overview", feature="retired-feature")
+    assert "No interactions here" in [s.value for s in app.subheader]
+
+
+def test_new_failure_modes_are_called_new(open_page, world):
+    latest = max(r["time"] for r in world.rows)
+    for r in world.rows[-30:]:
+        r["failure_mode"] = "content_filter"
+    app = open_page("failures", range="7d")
+    table = next(d.value for d in app.dataframe if "meaning" in d.value.columns)
+    first = table.iloc[0]
+    assert first["mode"] == "content filter"
+    assert list(first["state"]) == ["New"]
+    assert first["meaning"] == "A content filter stopped the answer."
+    assert latest
+
+
+def test_the_interaction_page_shows_what_was_said_and_what_each_step_cost(open_page, world):
+    judged = next(r for r in reversed(world.rows) if r["positive"] is False)
+    app = open_page("interactions", trace=judged["id"])
+    app.query_params["trace"] = judged["id"]
+    app.run()
+    said = [t.value for t in app.text]
+    assert judged["preview"] in said
+    assert "It arrives on Monday." in said
+    assert "It quoted an old policy." in said
+    steps = next(d.value for d in app.dataframe if "billing" in d.value.columns)
+    assert "not billed because repeats the usage of a model call below it" in list(steps["billing"])
+    assert len(app.chat_message) == 3
+
+
+def test_an_unknown_interaction_is_said_to_be_unknown(open_page):
+    app = open_page("interactions")
+    app.query_params["trace"] = "f" * 32
+    app.run()
+    assert not app.exception
+    assert app.info
+
+
+def test_interactions_page_through_with_the_cursor_and_start_anew_with_another_question(open_page, world):
+    app = open_page("interactions")
+    app.button(key="next").click().run()
+    assert any("51 to 100" in c.value for c in app.caption)
+    app.button(key="previous").click().run()
+    app.button(key="next").click().run()
+    app.selectbox(key="i_outcome").set_value("failed").run()
+    assert any(c.value.startswith("1 to") for c in app.caption)
+
+
+def test_a_reference_period_in_the_url_reaches_the_drift_question(open_page, world):
+    app = open_page("confidence")
+    assert "moved since" in words(app)
+    assert "perfect source stays below" in words(app)
+
+
+def test_too_few_labels_make_no_diagram_and_no_verdict(open_page, world):
+    world.drift = world.drift | {"state": "too_few", "calibration": None, "moved_since": None}
+    app = open_page("confidence")
+    assert "too few to judge" in words(app)
+    assert "No labels" in words(app)
+
+
+def test_a_rule_is_tried_out_before_it_is_saved_and_its_secret_is_shown_once(open_page, world):
+    app = open_page("alerts")
+    app.button(key="rule_new").click().run()
+    assert "Complete the rule" in words(app)
+    app.text_input(key="rule_new_name").set_value("Spend").run()
+    app.text_input(key="rule_new_threshold").set_value("0.05").run()
+    assert "would have fired" in words(app)
+    assert ("POST", "/api/v1/alerts/preview") in [(m, p) for m, p, _ in world.seen]
+    app.button(key="rule_save").click().run()
+    assert not app.exception
+    assert world.rules[-1]["name"] == "Spend"
+    assert world.rules[-1]["threshold"] == "0.05"
+    assert "whsec_shown_once" in words(app)
+    app.button(key="secret_done").click().run()
+    assert "whsec_shown_once" not in words(app)
+
+
+def test_a_rule_keeps_what_the_form_does_not_show(open_page, world):
+    twice = [
+        {"dimension": "feature", "op": "starts_with", "values": ["s"]},
+        {"dimension": "feature", "op": "not_in", "values": [None]},
+    ]
+    world.rules = [rule("r1", "Kept", filters=twice, threshold="0.055")]
+    app = open_page("alerts")
+    app.query_params["a_rule"] = "r1"
+    app.run()
+    app.button(key="rule_save").click().run()
+    assert not app.exception
+    assert world.rules[0]["filters"] == twice
+    assert world.rules[0]["threshold"] == "0.055"
+
+
+def test_a_deleted_rule_is_gone(open_page, world):
+    app = open_page("alerts")
+    app.query_params["a_rule"] = "r1"
+    app.run()
+    app.button(key="rule_delete").click().run()
+    assert world.rules == []
+
+
+def test_a_firing_rule_draws_its_threshold_where_its_measure_is_shown(open_page):
+    charts = [chart.proto.spec for chart in open_page("failures").get("plotly_chart")]
+    assert any("Failure rate of support: 6.0%" in spec for spec in charts)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_collector_without_data_shows_how_to_send_some(open_page, world, page):
+    world.rows, world.rules, world.events, world.drift, world.status = [], [], [], None, {}
+    app = open_page(page)
+    assert not app.exception
+    assert not app.metric
+    if page != "alerts":
+        assert any("spanledger.init" in code.value and "http://127.0.0.1:" in code.value for code in app.code)
+        assert "Waiting for the first span" in words(app)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_range_without_interactions_is_said_to_be_empty_and_draws_no_zeros(open_page, page):
+    app = open_page(page, feature="nobody-uses-this")
+    assert not app.exception
+    assert not any(value in ("$0", "0%") for value in figures(app).values())
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_failing_reads_are_shown_in_their_cards(open_page, world, page):
+    world.failing = dict.fromkeys(
+        ("/api/v1/query", "/api/v1/drift", "/api/v1/alerts", "/api/v1/interactions"), (503, "The store is busy")
+    )
+    app = open_page(page)
+    assert not app.exception
+    assert app.error
+    assert "The store is busy" in words(app)
+    assert "Traceback" not in words(app)
+
+
+def test_one_failing_read_leaves_the_other_cards_alive(open_page, world):
+    world.failing = {"/api/v1/interactions": (503, "Busy")}
+    app = open_page("costs")
+    assert len(app.error) == 1
+    assert len(app.metric) == 6
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_collector_that_is_away_is_said_to_be_away(open_page, monkeypatch, page):
+    monkeypatch.setenv("SPANLEDGER_ENDPOINT", "http://127.0.0.1:9")
+    app = open_page(page)
+    assert not app.exception
+    assert "does not answer" in words(app)
+    assert "Collector unreachable" in words(app)
+
+
+def hostile(world):
+    from tests.unit.dashboard.conftest import NOW
+
+    rng = random.Random(5)
+    over = dict.fromkeys(
+        (
+            "name",
+            "app",
+            "environment",
+            "release",
+            "feature",
+            "prompt_version",
+            "user",
+            "session",
+            "model",
+            "provider",
+            "preview",
+            "feedback_name",
+        ),
+        HOSTILE,
+    )
+    over |= {
+        "feedback_source": "user",
+        "positive": False,
+        "failure_mode": HOSTILE,
+        "confidence_source": HOSTILE,
+        "unpriced_generations": 1,
+    }
+    world.rows += [row(NOW, rng, "doc-search", now=NOW) | over for _ in range(60)]
+    world.rules = [
+        rule(
+            "r1",
+            HOSTILE,
+            state="firing",
+            group_by=["feature"],
+            groups=[{"group": {"feature": HOSTILE}, "state": "firing", "value": 1.0, "since": None}],
+        )
+    ]
+    world.events = [
+        e | {"rule_name": HOSTILE, "summary": HOSTILE, "group": {"feature": HOSTILE}, "delivery": HOSTILE} for e in world.events
+    ]
+    world.drift = world.drift | {"message": HOSTILE, "source": HOSTILE}
+    return world.rows[-1]
+
+
+RENDERS_MARKDOWN = (
+    "markdown",
+    "caption",
+    "title",
+    "header",
+    "subheader",
+    "error",
+    "warning",
+    "info",
+    "success",
+    "badge",
+    "metric",
+    "button",
+    "page_link",
+    "expander",
+    "toggle",
+    "checkbox",
+)
+
+
+@pytest.mark.parametrize("page", [*PAGES, "interaction", "rule"])
+def test_stored_text_never_reaches_markdown_unescaped(open_page, world, page):
+    last = hostile(world)
+    app = open_page({"interaction": "interactions", "rule": "alerts"}.get(page, page), range="7d")
+    if page == "interaction":
+        app.query_params["trace"] = last["id"]
+        app.run()
+    if page == "rule":
+        app.query_params["a_rule"] = "r1"
+        app.run()
+    assert not app.exception
+    for kind in RENDERS_MARKDOWN:
+        for element in app.get(kind):
+            for part in ("value", "label", "help", "delta", "body"):
+                text = re.sub(r"\\.", "", str(getattr(element, part, "") or ""))
+                assert "![" not in text, (kind, part, text)
+                assert "<img" not in text, (kind, part, text)
+                assert "](http" not in text, (kind, part, text)
+                assert ":red[" not in text, (kind, part, text)
+    for chart in app.get("plotly_chart"):
+        assert "<img" not in chart.proto.spec
+
+
+def test_stored_text_goes_to_no_markdown_call_by_construction():
+    """Calls that render markdown take literals, numbers in words, or text that passed through `label`."""
+    renders = {
+        "markdown",
+        "caption",
+        "title",
+        "header",
+        "subheader",
+        "error",
+        "warning",
+        "info",
+        "success",
+        "badge",
+        "metric",
+        "write",
+        "button",
+        "expander",
+        "page_link",
+    }
+    found = []
+    for path in PACKAGE.rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if not (
+                isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr in renders and call.args
+            ):
+                continue
+            if not (isinstance(call.func.value, ast.Name) and call.func.value.id == "st"):
+                continue
+            first = ast.unparse(call.args[0])
+            literal = isinstance(call.args[0], ast.Constant)
+            if not literal and "label(" not in first:
+                found.append((path.name, call.lineno, first))
+    # The page's own title, a pill whose value passed through `label` two lines before, and words chosen from two literals.
+    assert {f[2] for f in found} <= {"title", "text", "word", "f'{len(rest)} more'", "f'{VIEWS}/{page}.py'"}
+
+
+def test_nothing_is_ever_rendered_as_html_but_our_own_style():
+    for path in PACKAGE.rglob("*.py"):
+        text = path.read_text()
+        assert "unsafe_allow_html" not in text
+        assert "components" not in text
+        assert text.count("st.html(") == text.count("st.html(STYLE)")
+
+
+def test_the_policy_lets_a_page_speak_to_its_own_origin_only():
+    own = policy("127.0.0.1:8501")
+    assert "connect-src 'self' ws://127.0.0.1:8501 wss://127.0.0.1:8501;" in own
+    assert "ws: " not in own
+    assert policy("evil.invalid; script-src *") == policy("")
+    assert "frame-ancestors 'none'" in own
