@@ -11,7 +11,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from spanledger_collector.api import feedback, health, otlp, questions
+from spanledger_collector.alerts.loop import Evaluator
+from spanledger_collector.api import alerts, drift, feedback, health, otlp, questions
 from spanledger_collector.api.guard import Guard, is_loopback
 from spanledger_collector.api.problems import plain_problem, problem
 from spanledger_collector.api.services import Services
@@ -59,7 +60,7 @@ def create_app(settings: Settings, started: Services | None = None) -> FastAPI:
         redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    for router in (otlp.router, questions.router, feedback.router, health.router):
+    for router in (otlp.router, questions.router, feedback.router, alerts.router, drift.router, health.router):
         app.include_router(router)
     app.add_middleware(Guard, key=key)
     _handle_errors(app)
@@ -93,18 +94,21 @@ def start(settings: Settings, store: Store | None = None) -> Services:
             spans_max=settings.recent_spans_max,
         )
         settler.start()
+        evaluator = Evaluator(settings, store, counters)
+        evaluator.start()
     except SpanledgerError:
         store.close()
         raise
     writer = Writer(store, settler, counters, rows_max=settings.group_rows_max, wait_s=settings.group_wait_s)
     writer.start()
     intake = Intake(decompressed_bytes_max=settings.decompressed_bytes_max, spans_max=settings.request_spans_max)
-    return Services(settings, store, counters, settler, writer, intake)
+    return Services(settings, store, counters, settler, writer, intake, evaluator)
 
 
 def stop(parts: Services) -> None:
     """Commit and settle what is there, then let go of the store."""
     parts.decode_pool.shutdown(wait=True)
+    parts.evaluator.stop()
     parts.writer.stop()
     parts.settler.stop()
     parts.store.close()

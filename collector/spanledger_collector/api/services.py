@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from spanledger_collector.alerts.loop import Evaluator
 from spanledger_collector.errors import BadRequest
 from spanledger_collector.ingest.intake import Intake
 from spanledger_collector.ingest.writer import Writer
@@ -26,6 +27,7 @@ class Services:
     settler: Settler
     writer: Writer
     intake: Intake
+    evaluator: Evaluator
     decode_pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "decode"))
     open_bytes: int = 0
 
