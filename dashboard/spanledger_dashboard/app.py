@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import streamlit as st
 
@@ -57,8 +57,10 @@ def main() -> None:
     if isinstance(first["projects"], ClientError):
         cards.problem(first["projects"], "anything", "frame")
         return
+    mine: dict[str, Any] = next((found for found in first["projects"] if found["name"] == project), {})
+    began = cards.when(mine.get("first_at"))
     rules = first["rules"] if isinstance(first["rules"], list) else []
-    scope.put(scope.Scope(filters, within, palette(st.context.theme.type), tuple(rules), known))
+    scope.put(scope.Scope(filters, within, palette(st.context.theme.type), tuple(rules), known, began))
     if foot.has_data(first["projects"], project) or chosen.url_path == "alerts":
         chosen.run()
     else:

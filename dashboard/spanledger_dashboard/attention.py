@@ -117,8 +117,7 @@ def banner(here: Scope, now: Mapping[str, Any], before: Mapping[str, Any], got: 
     items = [
         *firing(here.rules),
         *(stale(got["status"], here.zone) if here.window.current else []),
-        *failures(now, before, modes, here.window.baseline),
-        *spend(now, before, differences("parts", ["feature", "model"], "cost_usd"), here.window.baseline),
+        *(_risen(here, now, before, modes, differences("parts", ["feature", "model"], "cost_usd")) if here.comparable else []),
         *moved(_drifts(here, got["sure"]), here.zone),
         *unpriced(now, got["unpriced"]),
     ]
@@ -136,6 +135,13 @@ def banner(here: Scope, now: Mapping[str, Any], before: Mapping[str, Any], got: 
             with st.expander(f"{len(rest)} more", type="compact"):
                 for item in rest:
                     st.text(item.text)
+
+
+def _risen(
+    here: Scope, now: Mapping[str, Any], before: Mapping[str, Any], modes: Sequence[shape.Change], parts: Sequence[shape.Change]
+) -> list[Item]:
+    baseline = here.window.baseline
+    return [*failures(now, before, modes, baseline), *spend(now, before, parts, baseline)]
 
 
 def _drifts(here: Scope, sure: pl.DataFrame | ClientError) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from spanledger.client import ApiError, ClientError, Unauthorized, Unreachable
 from spanledger_dashboard import data
 from spanledger_dashboard import format as fmt
 from spanledger_dashboard.intervals import Z_MATERIAL, difference_z
-from spanledger_dashboard.state import Window
+from spanledger_dashboard.scope import Scope
 from spanledger_dashboard.untrusted import badge_label, label, shorten
 from spanledger_schema.catalogue import MEASURES
 from spanledger_schema.units import Unit
@@ -22,6 +22,7 @@ CHART_CONFIG: Final = {"displayModeBar": False, "responsive": True}
 MATERIAL_CHANGE: Final = 0.2
 """From this relative change on, money and time are coloured; rates are tested instead."""
 
+NO_BASELINE: Final = "The period before has no complete data to compare with."
 COUNTED_BY: Final = {
     "failure_rate": "interactions",
     "escalation_rate": "interactions",
@@ -107,8 +108,8 @@ def _colour(name: str, now: Mapping[str, Any], before: Mapping[str, Any]) -> str
 def kpi(
     name: str,
     now: Mapping[str, Any],
-    before: Mapping[str, Any] | None,
-    window: Window,
+    before: Mapping[str, Any],
+    here: Scope,
     *,
     title: str | None = None,
     note: str | None = None,
@@ -117,8 +118,9 @@ def kpi(
     """A key figure: the catalogue's label and meaning, its change against the period before, and its course."""
     measure = MEASURES[name]
     value = now.get(name)
-    delta = fmt.change(measure.unit, value, before.get(name)) if before is not None else None
-    colour = _colour(name, now, before) if delta is not None and before is not None else "gray"
+    delta = fmt.change(measure.unit, value, before.get(name)) if here.comparable else None
+    colour = _colour(name, now, before) if delta is not None else "gray"
+    compared = f"Change {here.window.baseline}; coloured when it is more than noise." if here.comparable else NO_BASELINE
     st.metric(
         label(title or measure.label),
         label(fmt.measure(name, value, compact=True)),
@@ -126,7 +128,7 @@ def kpi(
         delta_color=colour,  # type: ignore[arg-type]
         delta_arrow="auto" if delta and delta.strip("+-0.%p ") else "off",
         delta_description=label(note) if note else None,
-        help=label(f"{measure.description} Change {window.baseline}; coloured when it is more than noise.", 300),
+        help=label(f"{measure.description} {compared}", 300),
         border=True,
         height="stretch",
         chart_data=list(spark) or None,

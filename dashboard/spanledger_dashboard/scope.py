@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, cast
 
 import streamlit as st
@@ -15,13 +16,14 @@ _KEY = "_scope"
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Filters, the time that they mean now, how to draw, the alert rules, and the known values of dimensions."""
+    """Filters, the time they mean now, how to draw, alert rules, known values of dimensions, and since when there is data."""
 
     filters: Filters
     window: Window
     palette: Palette
     rules: tuple[dict[str, Any], ...] = ()
     known: Mapping[str, list[str]] = field(default_factory=dict)
+    data_from: datetime | None = None
 
     @property
     def project(self) -> str:
@@ -32,6 +34,11 @@ class Scope:
     def zone(self) -> str:
         """The time zone to show."""
         return self.window.zone
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the period before is covered by data: half a period would make everything seem to have doubled."""
+        return self.data_from is not None and self.data_from <= self.window.previous.start
 
     def order(self, dimension: str) -> list[str]:
         """All known values of a dimension, busiest first whatever the filters: who gets which colour."""

@@ -59,6 +59,16 @@ def whole_buckets(window: Window) -> list[datetime]:
     return [at for at in buckets(window) if bucket_end(at, window.granularity, window.zone) <= window.end]
 
 
+def whole(points: Sequence[tuple[datetime, Any]], window: Window) -> list[tuple[datetime, Any]]:
+    """The points of buckets that are over: a rate or quantile of a bucket that just began says nothing.
+
+    Where nothing is known before it, the running bucket is all there is and stays.
+    """
+    over = set(whole_buckets(window))
+    kept = [(at, value) for at, value in points if at in over]
+    return kept if any(value is not None for _, value in kept) else list(points)
+
+
 def running(window: Window, *, bars: bool = False) -> tuple[datetime, datetime] | None:
     """The stretch of a chart that is not over yet, or None: the last bucket, for lines from the point before it.
 

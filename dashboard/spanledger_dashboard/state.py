@@ -51,7 +51,7 @@ _BUCKETS: Final = {
     "hour": timedelta(hours=1),
     "day": timedelta(days=1),
     "week": timedelta(days=7),
-    "month": timedelta(days=31),
+    "month": timedelta(days=32),
 }
 _CLOCK_TICK: Final = timedelta(seconds=10)
 

@@ -52,7 +52,7 @@ def ticks(unit: Unit, largest: float) -> dict[str, Any]:
     """How the axis of a unit writes its ticks."""
     match unit:
         case Unit.USD:
-            return {"tickprefix": "$", "tickformat": ",.0f" if largest >= 10 else ".2f" if largest >= 0.5 else "~g"}
+            return {"tickprefix": "$", "tickformat": ",.0f" if largest >= 10 else ".2f" if largest >= 0.1 else "~g"}
         case Unit.RATIO:
             return {"tickformat": ".0%" if largest >= 0.1 else ".1%" if largest >= 0.01 else ".2%"}
         case Unit.SECONDS:

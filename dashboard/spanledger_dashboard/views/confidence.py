@@ -208,7 +208,7 @@ def _segments(here: Scope, source: str) -> None:
         if not frame.height:
             empty("No value of this source in this range.")
             return
-        before = {} if isinstance(got["before"], ClientError) else shape.by_key(got["before"], by)
+        before = {} if isinstance(got["before"], ClientError) or not here.comparable else shape.by_key(got["before"], by)
         names = frame[by].to_list()
         shown = {by: [name or "not set" for name in names]} | {m: tables.cells(m, frame[m].to_list()) for m in SEGMENT}
         medians = zip(names, frame["confidence_p50"].to_list(), strict=True)

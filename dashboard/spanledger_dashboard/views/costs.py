@@ -125,12 +125,12 @@ def _figures(here: Scope, now: Mapping[str, Any], got: Mapping[str, Any]) -> Non
     if now.get("cost_usd") and now.get("wasted_cost_usd") is not None:
         share = f"{fmt.percent(shape.exact(now['wasted_cost_usd']) / shape.exact(now['cost_usd']))} of cost"
     with st.grid(6, min_column_width=155):
-        kpi("cost_usd", now, before, within, note=within.baseline[:14], spark=spark("cost_usd"))
-        kpi("cost_p50_usd", now, before, within, title="Interaction, p50", spark=spark("cost_p50_usd"))
-        kpi("cost_p95_usd", now, before, within, title="Interaction, p95", spark=spark("cost_p95_usd"))
-        kpi("cost_p99_usd", now, before, within, title="Interaction, p99", spark=spark("cost_p99_usd"))
-        kpi("wasted_cost_usd", now, before, within, note=share, spark=spark("wasted_cost_usd", "wasted"))
-        kpi("cache_savings_usd", now, before, within, spark=spark("cache_savings_usd", "wasted"))
+        kpi("cost_usd", now, before, here, note=here.window.baseline[:14] if here.comparable else None, spark=spark("cost_usd"))
+        kpi("cost_p50_usd", now, before, here, title="Interaction, p50", spark=spark("cost_p50_usd"))
+        kpi("cost_p95_usd", now, before, here, title="Interaction, p95", spark=spark("cost_p95_usd"))
+        kpi("cost_p99_usd", now, before, here, title="Interaction, p99", spark=spark("cost_p99_usd"))
+        kpi("wasted_cost_usd", now, before, here, note=share, spark=spark("wasted_cost_usd", "wasted"))
+        kpi("cache_savings_usd", now, before, here, spark=spark("cache_savings_usd", "wasted"))
 
 
 def _chips(now: Mapping[str, Any], got: Mapping[str, Any]) -> None:
@@ -175,17 +175,22 @@ def _groups(here: Scope, by: str, got: Mapping[str, Any]) -> None:
         frame = rows(got["groups"], "the breakdown", "groups")
         if frame is None:
             return
+        # Calls without a model (tools, retrievals) have no cost either and say nothing about where the money goes.
+        frame = frame.filter(pl.col(by).is_not_null() | pl.col("cost_usd").is_not_null())
         names = frame[by].to_list()
         trends = {} if isinstance(got["stack"], ClientError) else shape.trends(got["stack"], by, "cost_usd", here.window)
-        before = {} if isinstance(got["groups_before"], ClientError) else shape.by_key(got["groups_before"], by)
+        before = (
+            {} if isinstance(got["groups_before"], ClientError) or not here.comparable else shape.by_key(got["groups_before"], by)
+        )
         costs = frame["cost_usd"].to_list()
+        unseen = "new" if here.comparable else fmt.UNKNOWN
         shares = shape.shares(costs)
         shown: dict[str, list[Any]] = {
             by: [name or "not set" for name in names],
             "share": [None if share is None else share * 100 for share in shares],
-            "trend": [trends.get(name, []) for name in names],
+            "trend": [trends.get(name, []) if cost is not None else [] for name, cost in zip(names, costs, strict=True)],
             "change": [
-                (fmt.change(unit_of("cost_usd"), cost, before[name]["cost_usd"]) or "–") if name in before else "new"
+                (fmt.change(unit_of("cost_usd"), cost, before[name]["cost_usd"]) or "–") if name in before else unseen
                 for name, cost in zip(names, costs, strict=True)
             ],
         }
@@ -212,7 +217,7 @@ def _quantiles(here: Scope, answer: pl.DataFrame | ClientError) -> None:
     frame = rows(answer, "the cost of interactions", "quantiles")
     if frame is None:
         return
-    lines = {name[5:8]: shape.over_time(frame, name, here.window) for name in QUANTILES}
+    lines = {name[5:8]: shape.whole(shape.over_time(frame, name, here.window), here.window) for name in QUANTILES}
     chart = series.lines(lines, unit_of("cost_p50_usd"), here.palette, zone=here.zone, log=True)
     draw_thresholds(chart, here, *QUANTILES)
     figure(chart, "costs_quantiles", "Median, p95 and p99 of the cost of one interaction over time.")

@@ -31,7 +31,7 @@ TOTALS: Final = (
     "validation_failure_rate",
 )
 COURSE: Final = ("interactions", "failure_rate", "wasted_cost_usd", "retry_rate", "fallback_rate", "escalation_rate")
-BY: Final = ("feature", "model", "release", "environment", "prompt_version", "app")
+BY: Final = ("feature", "model", "release", "environment", "prompt_version")
 EXAMPLES: Final = 8
 EVERY: Final = "all modes"
 
@@ -87,15 +87,15 @@ def _figures(here: Scope, now: Mapping[str, Any], got: Mapping[str, Any]) -> Non
             "failure_rate",
             now,
             before,
-            within,
+            here,
             note=fmt.interval(rate.low, rate.high) if rate else None,
             spark=spark("failure_rate"),
         )
-        kpi("wasted_cost_usd", now, before, within, note=failed, spark=spark("wasted_cost_usd"))
-        kpi("retry_rate", now, before, within, spark=spark("retry_rate"))
-        kpi("fallback_rate", now, before, within, spark=spark("fallback_rate"))
-        kpi("escalation_rate", now, before, within, spark=spark("escalation_rate"))
-        kpi("validation_failure_rate", now, before, within)
+        kpi("wasted_cost_usd", now, before, here, note=failed, spark=spark("wasted_cost_usd"))
+        kpi("retry_rate", now, before, here, spark=spark("retry_rate"))
+        kpi("fallback_rate", now, before, here, spark=spark("fallback_rate"))
+        kpi("escalation_rate", now, before, here, spark=spark("escalation_rate"))
+        kpi("validation_failure_rate", now, before, here)
 
 
 def _ranked(here: Scope, now: Mapping[str, Any], got: Mapping[str, Any]) -> list[str]:
@@ -115,7 +115,8 @@ def _ranked(here: Scope, now: Mapping[str, Any], got: Mapping[str, Any]) -> list
         trends = {} if isinstance(course, ClientError) else shape.trends(course, "failure_mode", "failures", here.window)
         counts = [int(n) for n in found["failures"]]
         counts_before = [int(before.get(mode, {}).get("failures") or 0) for mode in modes]
-        n, n_before = int(now["interactions"]), int(totals_before.get("interactions") or 0)
+        n = int(now["interactions"])
+        n_before = int(totals_before.get("interactions") or 0) if here.comparable else 0
         states = [shape.trend_state(k, n, b, n_before) for k, b in zip(counts, counts_before, strict=True)]
         shares = [None if share is None else share * 100 for share in shape.shares(counts)]
         wasted = tables.cells("wasted_cost_usd", found["wasted_cost_usd"].to_list())
@@ -125,7 +126,10 @@ def _ranked(here: Scope, now: Mapping[str, Any], got: Mapping[str, Any]) -> list
                 "failures": counts,
                 "share": shares,
                 "trend": [trends.get(mode, []) for mode in modes],
-                "change": [fmt.change(Unit.COUNT, k, b) if b else "–" for k, b in zip(counts, counts_before, strict=True)],
+                "change": [
+                    fmt.change(Unit.COUNT, k, b) if n_before and b else fmt.UNKNOWN
+                    for k, b in zip(counts, counts_before, strict=True)
+                ],
                 "wasted": wasted,
                 "state": [[state] for state in states],
                 "meaning": [FAILURE_MODES.get(mode, "") for mode in modes],
@@ -163,10 +167,9 @@ def _over_time(here: Scope, got: Mapping[str, Any]) -> None:
         empty("Nothing failed in this range.")
         return
     shares = shape.share_of(found, shape.over_time(whole, "interactions", here.window))
-    named = {name.replace("_", " "): points for name, points in shares.items()}
+    named = {name.replace("_", " "): shape.whole(points, here.window) for name, points in shares.items()}
     order = [mode.replace("_", " ") for mode in here.order("failure_mode")]
-    running = shape.running(here.window, bars=True)
-    chart = series.stack(named, Unit.RATIO, here.palette, zone=here.zone, bars=True, partial=running, order=order, height=280)
+    chart = series.stack(named, Unit.RATIO, here.palette, zone=here.zone, bars=True, order=order, height=280)
     draw_thresholds(chart, here, "failure_rate")
     figure(chart, "failures_course", f"Failure rate over time by mode; {next(iter(named))} is most frequent.")
 
@@ -211,7 +214,7 @@ def _examples(here: Scope, modes: list[str]) -> None:
         if isinstance(got, ClientError):
             problem(got, "the examples", "examples")
             return
-        interaction_table(got["items"], here, key="failures_examples", columns=("time", "outcome", "asked", "duration", "cost"))
+        interaction_table(got["items"], here, key="failures_examples", columns=("time", "outcome", "asked", "cost"))
 
 
 if __name__ == "__main__":

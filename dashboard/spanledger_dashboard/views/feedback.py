@@ -102,10 +102,17 @@ def _figures(here: Scope, now: Mapping[str, Any], got: Mapping[str, Any]) -> Non
     rate = wilson(int(now["positive"]), int(now["feedback_judged"]))
     with st.grid(4, min_column_width=155):
         note = fmt.interval(rate.low, rate.high) if rate else None
-        kpi("feedback_positive_rate", now, before, within, note=note, spark=spark("feedback_positive_rate"))
-        kpi("feedback_judged", now, before, within, note=within.baseline[:14], spark=spark("feedback_judged"))
-        kpi("feedback_coverage", now, before, within, spark=spark("feedback_coverage"))
-        kpi("cost_per_positive_interaction_usd", now, before, within, title="Cost per positive")
+        kpi("feedback_positive_rate", now, before, here, note=note, spark=spark("feedback_positive_rate"))
+        kpi(
+            "feedback_judged",
+            now,
+            before,
+            here,
+            note=here.window.baseline[:14] if here.comparable else None,
+            spark=spark("feedback_judged"),
+        )
+        kpi("feedback_coverage", now, before, here, spark=spark("feedback_coverage"))
+        kpi("cost_per_positive_interaction_usd", now, before, here, title="Cost per positive")
 
 
 def _course(here: Scope, answer: pl.DataFrame | ClientError) -> None:

@@ -9,7 +9,7 @@ import streamlit as st
 from spanledger.client import ClientError
 from spanledger_dashboard import attention, data, scope, shape, tables
 from spanledger_dashboard import format as fmt
-from spanledger_dashboard.cards import card, empty, figure, kpi, problem, rows, unit_of
+from spanledger_dashboard.cards import NO_BASELINE, card, empty, figure, kpi, problem, rows, unit_of
 from spanledger_dashboard.charts import bars, series
 from spanledger_dashboard.links import go
 from spanledger_dashboard.scope import Scope
@@ -107,12 +107,12 @@ def _figures(here: Scope, now: Mapping[str, Any], before: Mapping[str, Any], got
 
     source, sure, sure_before, sure_spark = _confidence(here, got)
     with st.grid(6, min_column_width=155):
-        kpi("cost_usd", now, before, within, note=within.baseline[:14], spark=spark("cost_usd"))
+        kpi("cost_usd", now, before, here, note=here.window.baseline[:14] if here.comparable else None, spark=spark("cost_usd"))
         kpi(
             "cost_per_interaction_usd",
             now,
             before,
-            within,
+            here,
             note=f"p95 {fmt.money_each(now.get('cost_p95_usd'))}",
             spark=spark("cost_per_interaction_usd"),
         )
@@ -120,14 +120,21 @@ def _figures(here: Scope, now: Mapping[str, Any], before: Mapping[str, Any], got
             "failure_rate",
             now,
             before,
-            within,
+            here,
             note=f"n = {fmt.count(now['interactions'], compact=True)}",
             spark=spark("failure_rate"),
         )
         judged = fmt.count(now.get("feedback_judged"), compact=True)
-        kpi("feedback_positive_rate", now, before, within, note=f"n = {judged}", spark=spark("feedback_positive_rate"))
-        kpi("confidence_p50", sure, sure_before, within, title="Median confidence", note=source, spark=sure_spark)
-        kpi("duration_p95_s", now, before, within, note=within.baseline[:14], spark=spark("duration_p95_s"))
+        kpi("feedback_positive_rate", now, before, here, note=f"n = {judged}", spark=spark("feedback_positive_rate"))
+        kpi("confidence_p50", sure, sure_before, here, title="Median confidence", note=source, spark=sure_spark)
+        kpi(
+            "duration_p95_s",
+            now,
+            before,
+            here,
+            note=here.window.baseline[:14] if here.comparable else None,
+            spark=spark("duration_p95_s"),
+        )
 
 
 def _confidence(here: Scope, got: Mapping[str, Any]) -> tuple[str | None, dict[str, Any], dict[str, Any], list[float]]:
@@ -169,6 +176,10 @@ def _spend(here: Scope, answer: pl.DataFrame | ClientError) -> None:
 def _changes(here: Scope, got: Mapping[str, Any]) -> None:
     sides = [got["parts"], got["parts_before"]]
     failed = next((side for side in sides if isinstance(side, ClientError)), None)
+    if not here.comparable:
+        with card("What changed"):
+            empty(NO_BASELINE)
+        return
     found = [] if failed else shape.changes(sides[0], sides[1], ["feature", "model"], "cost_usd")
     total = sum((change.difference for change in found), shape.exact(0))
     with card("What changed", f"Cost {fmt.signed_money(total)} {here.window.baseline}, by feature and model" if found else None):
@@ -193,7 +204,7 @@ def _features(here: Scope, got: Mapping[str, Any]) -> None:
         "feature": [name or "not set" for name in names],
         "interactions": frame["interactions"].to_list(),
         "cost_usd": tables.cells("cost_usd", frame["cost_usd"].to_list()),
-        "trend": [trends.get(name, []) for name in names],
+        "trend": [trends.get(name, []) if cost is not None else [] for name, cost in zip(names, frame["cost_usd"], strict=True)],
         "each": tables.cells("cost_per_interaction_usd", frame["cost_per_interaction_usd"].to_list()),
         "failing": failing,
         "liked": tables.cells("feedback_positive_rate", frame["feedback_positive_rate"].to_list()),
