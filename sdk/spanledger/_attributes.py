@@ -40,9 +40,7 @@ def put_text(attributes: Attributes, key: str, value: object, state: State) -> N
 
 
 def put_count(attributes: Attributes, key: str, value: object) -> None:
-    """Set a number of tokens or the like; unknown stays unset."""
-    if value is None:
-        return
+    """Set a number of tokens or the like."""
     number = as_count(value)
     if number is None:
         COUNTERS.invalid_values += 1
@@ -105,10 +103,14 @@ def put_reading(attributes: Attributes, reading: Reading, state: State) -> None:
 
 def put_finish(attributes: Attributes, reasons: object, state: State) -> None:
     """Set one finish reason or several."""
-    if not reasons:
-        return
-    words = reasons if is_list(reasons) else (reasons,)
-    attributes[semconv.FINISH_REASONS] = tuple([to_text(word, state.text_chars_max) for word in words])
+    if type(reasons) is str:
+        attributes[semconv.FINISH_REASONS] = (to_text(reasons, state.text_chars_max),)
+    elif is_list(reasons):
+        words = tuple([to_text(word, state.text_chars_max) for word in reasons])
+        if words:
+            attributes[semconv.FINISH_REASONS] = words
+    else:
+        attributes[semconv.FINISH_REASONS] = (to_text(reasons, state.text_chars_max),)
 
 
 def identity_and_tags(

@@ -33,20 +33,8 @@ _ATTEMPTS_MAX: Final = 1_000
 class Generation(SpanHandle):
     """A call to a model that is going on; made by `generation`."""
 
-    __slots__ = (
-        "_attempt",
-        "_input",
-        "_is_first_token_seen",
-        "_model",
-        "_operation",
-        "_prompt_version",
-        "_provider",
-        "_stream",
-        "_system",
-        "_tools",
-    )
-
     kind: ClassVar[SpanKind] = SpanKind.CLIENT
+    _is_first_token_seen = False
 
     def __init__(
         self,
@@ -60,7 +48,6 @@ class Generation(SpanHandle):
         system: object,
         tools: object,
     ) -> None:
-        super().__init__()
         self._model = model
         self._provider = provider
         self._input = input
@@ -70,7 +57,6 @@ class Generation(SpanHandle):
         self._stream = stream
         self._system = system
         self._tools = tools
-        self._is_first_token_seen = False
 
     def _describe(self, state: State, inherited: Inherited) -> tuple[str, Attributes, Inherited]:
         limit = state.text_chars_max
@@ -131,16 +117,18 @@ class Generation(SpanHandle):
             return
         try:
             attributes: Attributes = {}
-            for key, number in (
-                (semconv.INPUT_TOKENS, input_tokens),
-                (semconv.OUTPUT_TOKENS, output_tokens),
-                (semconv.CACHE_READ_TOKENS, cache_read_tokens),
-                (semconv.CACHE_WRITE_TOKENS, cache_write_tokens),
-                (semconv.CACHE_WRITE_1H_TOKENS, cache_write_1h_tokens),
-                (semconv.REASONING_TOKENS, reasoning_tokens),
-            ):
-                if number is not None:
-                    put_count(attributes, key, number)
+            if input_tokens is not None:
+                put_count(attributes, semconv.INPUT_TOKENS, input_tokens)
+            if output_tokens is not None:
+                put_count(attributes, semconv.OUTPUT_TOKENS, output_tokens)
+            if cache_read_tokens is not None:
+                put_count(attributes, semconv.CACHE_READ_TOKENS, cache_read_tokens)
+            if cache_write_tokens is not None:
+                put_count(attributes, semconv.CACHE_WRITE_TOKENS, cache_write_tokens)
+            if cache_write_1h_tokens is not None:
+                put_count(attributes, semconv.CACHE_WRITE_1H_TOKENS, cache_write_1h_tokens)
+            if reasoning_tokens is not None:
+                put_count(attributes, semconv.REASONING_TOKENS, reasoning_tokens)
             if finish_reason is not None:
                 put_finish(attributes, finish_reason, state)
             if response_model is not None:
@@ -179,12 +167,9 @@ class Generation(SpanHandle):
 class Retrieval(SpanHandle):
     """A search for documents that is going on; made by `retrieval`."""
 
-    __slots__ = ("_name", "_query")
-
     kind: ClassVar[SpanKind] = SpanKind.CLIENT
 
     def __init__(self, name: str, query: object) -> None:
-        super().__init__()
         self._name = name
         self._query = query
 
@@ -213,10 +198,7 @@ class Retrieval(SpanHandle):
 class Tool(SpanHandle):
     """A call to a tool that is going on; made by `tool`."""
 
-    __slots__ = ("_arguments", "_call_id", "_name")
-
     def __init__(self, name: str, arguments: object, call_id: str | None) -> None:
-        super().__init__()
         self._name = name
         self._arguments = arguments
         self._call_id = call_id

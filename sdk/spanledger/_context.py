@@ -7,7 +7,7 @@ another task or thread than the one that entered them. Neither may log, raise, o
 import functools
 from collections.abc import Callable
 from contextvars import Token
-from typing import Final, ParamSpec, TypeVar, cast
+from typing import Final, ParamSpec, TypeVar
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
@@ -21,33 +21,34 @@ _FRAME: Final = otel_context.create_key("spanledger-frame")
 
 
 class Frame:
-    """One entered span.
+    """The place of one span in the context. Its fields start as class attributes, which cost nothing to make.
 
     Attributes:
         inherited: Attributes that spans below it get; shared by all frames of one interaction. Readers copy it first,
             since another thread may tag the interaction meanwhile.
     """
 
-    __slots__ = ("_context", "_is_buried", "_outer", "_outer_frame", "_token", "inherited")
+    inherited: Inherited
+    _outer: Context
+    _outer_frame: "Frame | None" = None
+    _context: Context | None = None
+    _token: Token[Context] | None = None
+    _is_buried = False
 
-    def __init__(self, inherited: Inherited) -> None:
-        self.inherited = inherited
-        self._context: Context | None = None
-        self._token: Token[Context] | None = None
-
-    def enter(self, span: trace.Span, outer: Context) -> None:
+    def surface(self, span: trace.Span, outer: Context) -> None:
         """Make `span` the current one of this thread or task, on top of `outer`, its present context."""
-        self._is_buried = False
         self._outer = outer
-        self._outer_frame: Frame | None = cast(Frame | None, outer.get(_FRAME))
+        self._outer_frame = outer.get(_FRAME)  # type: ignore[assignment]
         # `copy` makes a plain dictionary, of which the next call makes a Context: one copy less than two `set_value`.
         values = outer.copy()
         values[_FRAME] = self
-        self._context = context = trace.set_span_in_context(span, cast(Context, values))
+        self._context = context = trace.set_span_in_context(span, values)  # type: ignore[arg-type]
         self._token = otel_context.attach(context)
+        if self._is_buried:
+            self._is_buried = False
 
-    def leave(self) -> None:
-        """Make the span current that was so before `enter`; if another is still open on top, when that one is left."""
+    def submerge(self) -> None:
+        """Make the span current that was so before `surface`; if another is still open on top, when that one is left."""
         token, entered = self._token, self._context
         # The context refers to this frame: a cycle, which would keep the span until the next garbage collection.
         self._token = self._context = None
@@ -73,7 +74,7 @@ class Frame:
 
 def current_frame(context: Context | None = None) -> Frame | None:
     """The innermost entered span of `context` (default: the current one)."""
-    return cast(Frame | None, otel_context.get_value(_FRAME, context))
+    return otel_context.get_value(_FRAME, context)  # type: ignore[return-value]
 
 
 def propagate(function: Callable[P, R]) -> Callable[P, R]:

@@ -48,12 +48,18 @@ class Stats:
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of one kind of thing; the lock keeps the rule while one pipeline takes over from another."""
+    """Counts of one kind of thing. The lock serves the queues too: counting and queueing are one step."""
 
     accepted: int = 0
     sent: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     lock: AbstractContextManager[bool] = field(default_factory=threading.RLock, repr=False, compare=False)
+
+    def reset(self) -> None:
+        """Start from zero, with a fresh lock: after a fork the old one may be held by a thread that does not exist."""
+        self.accepted = self.sent = 0
+        self.dropped = {}
+        self.lock = threading.RLock()
 
     def accept(self) -> None:
         """Count one taken for delivery."""
@@ -91,8 +97,8 @@ class Counters:
 
     def reset(self) -> None:
         """Start from zero: in a forked child, whose parent reports its own, and between tests."""
-        self.spans = Tally()
-        self.feedback = Tally()
+        self.spans.reset()
+        self.feedback.reset()
         self.retries = self.invalid_values = self.late_signals = self.internal_errors = 0
 
     def snapshot(self) -> Stats:

@@ -13,8 +13,6 @@ from spanledger_schema import semconv
 class Interaction(SpanHandle):
     """An interaction that is going on; made by `interaction`."""
 
-    __slots__ = ("_feature", "_input", "_name", "_prompt_version", "_release", "_session", "_tags", "_user")
-
     def __init__(
         self,
         name: str,
@@ -26,7 +24,6 @@ class Interaction(SpanHandle):
         release: str | None,
         input: object,
     ) -> None:
-        super().__init__()
         self._name = name
         self._feature = feature
         self._user = user
@@ -71,12 +68,12 @@ class Interaction(SpanHandle):
     def tag(self, key: str, value: str) -> None:
         """Tag it, and what is started below it from now on; usable as the dimension `tag:<key>`."""
         state = self._live()
-        if state is not None and self._frame is not None:
+        if state is not None:
             with SIGNAL:
                 attributes: dict[str, str] = {}
                 put_tag(attributes, key, value, state)
                 self._set(attributes)
-                self._frame.inherited.update(attributes)
+                self.inherited.update(attributes)
 
     def fallback(self, to_model: str | None = None, *, from_model: str | None = None, reason: str | None = None) -> None:
         """Say that the answer comes from a stand-in, such as a smaller model or a canned text.

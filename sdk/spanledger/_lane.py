@@ -5,7 +5,6 @@ full the oldest goes, since fresh telemetry is worth more. The lock is re-entran
 signal handlers can end a span while the same thread is inside `put`.
 """
 
-import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -20,7 +19,7 @@ class Lane(Generic[Item]):
 
     def __init__(
         self,
-        tally: Callable[[], Tally],
+        tally: Tally,
         size_of: Callable[[Item], int],
         *,
         items_max: int,
@@ -37,8 +36,7 @@ class Lane(Generic[Item]):
         self.reset()
 
     def reset(self) -> None:
-        """Empty, open, with a fresh lock: after a fork the old one may be held by a thread that does not exist here."""
-        self._lock = threading.RLock()
+        """Empty and open."""
         self._queue: deque[tuple[Item, int]] = deque()
         self._chars = 0
         self._accepted = 0
@@ -53,9 +51,9 @@ class Lane(Generic[Item]):
             Whether a full batch is waiting, so that the sender should be woken.
         """
         size = self._size_of(item)
-        with self._lock:
-            tally = self._tally()
-            tally.accept()
+        tally = self._tally
+        with tally.lock:
+            tally.accepted += 1
             if self._closed:
                 tally.drop(1, "shutdown")
                 return False
@@ -74,7 +72,7 @@ class Lane(Generic[Item]):
         """The next batch, oldest first; empty if there is nothing."""
         batch: list[Item] = []
         room = self._batch_chars_max
-        with self._lock:
+        with self._tally.lock:
             while self._queue and len(batch) < self._batch_items_max and room > 0:
                 item, size = self._queue.popleft()
                 self._chars -= size
@@ -85,15 +83,14 @@ class Lane(Generic[Item]):
 
     def settle(self, *, sent: int = 0, dropped: int = 0, reason: str = "") -> None:
         """Account for items that `take` handed out last."""
-        with self._lock:
+        with self._tally.lock:
             # After `abandon` they have been counted as lost already.
             sent = min(sent, self._in_flight)
             dropped = min(dropped, self._in_flight - sent)
             self._in_flight -= sent + dropped
             self._finished += sent + dropped
-            tally = self._tally()
-            tally.send(sent)
-            tally.drop(dropped, reason)
+            self._tally.send(sent)
+            self._tally.drop(dropped, reason)
 
     def settle_rest(self, reason: str) -> None:
         """Count as lost what is left of the batch that `take` handed out last."""
@@ -101,18 +98,18 @@ class Lane(Generic[Item]):
 
     def close(self) -> None:
         """Refuse (and count) everything from now on."""
-        with self._lock:
+        with self._tally.lock:
             self._closed = True
 
     def abandon(self, reason: str) -> int:
         """Give up on all that is waiting or on its way, and count it."""
-        with self._lock:
+        with self._tally.lock:
             lost = self._accepted - self._finished
             self._queue.clear()
             self._chars = 0
             self._in_flight = 0
             self._finished = self._accepted
-            self._tally().drop(lost, reason)
+            self._tally.drop(lost, reason)
             return lost
 
     @property

@@ -31,10 +31,7 @@ _STEP: Final = Guard("observe")
 class Observed(SpanHandle):
     """The span of one call of an observed function."""
 
-    __slots__ = ("_arguments", "_function", "_kind", "_name")
-
     def __init__(self, name: str, kind: ObserveKind, arguments: ReadArguments | None) -> None:
-        super().__init__()
         self._name = name
         self._kind = kind
         self._arguments = arguments

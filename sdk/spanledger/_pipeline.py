@@ -61,7 +61,7 @@ class Pipeline:
         self._resource = resource
         self._capture: Capture = capture
         self._spans: Lane[ReadableSpan] = Lane(
-            lambda: COUNTERS.spans,
+            COUNTERS.spans,
             span_chars,
             items_max=SPANS_MAX,
             chars_max=SPAN_CHARS_MAX,
@@ -69,7 +69,7 @@ class Pipeline:
             batch_chars_max=BATCH_CHARS_MAX,
         )
         self._feedback: Lane[FeedbackItem] = Lane(
-            lambda: COUNTERS.feedback,
+            COUNTERS.feedback,
             feedback_chars,
             items_max=FEEDBACK_MAX,
             chars_max=BATCH_CHARS_MAX,

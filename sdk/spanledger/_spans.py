@@ -25,18 +25,13 @@ SIGNAL: Final = Guard("signal")
 _NO_FAILURES: Final = (GeneratorExit, SystemExit)
 
 
-class SpanHandle:
+class SpanHandle(Frame):
     """A span as a `with` block. Usable from any thread while it is open; not to be entered twice."""
 
-    __slots__ = ("_frame", "_span", "_started_ns", "_state")
-
     kind: ClassVar[SpanKind] = SpanKind.INTERNAL
-
-    def __init__(self) -> None:
-        self._state: State | None = None
-        self._span: Span = INVALID_SPAN
-        self._frame: Frame | None = None
-        self._started_ns = 0
+    _state: State | None = None
+    _span: Span = INVALID_SPAN
+    _started_ns = 0
 
     def __enter__(self) -> Self:
         state = _runtime.state
@@ -48,11 +43,10 @@ class SpanHandle:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        state = self._state
-        if state is None:
+        if self._state is None:
             return
         try:
-            self.leave()
+            self.submerge()
         except Exception as failure:  # noqa: BLE001 - the wall, see _guard
             survive("span end", failure)
         try:
@@ -63,15 +57,12 @@ class SpanHandle:
     def enter(self) -> None:
         """Make the span current in this thread or task (again, after `leave`)."""
         if self._state is not None:
-            frame = self._frame
-            if frame is not None:
-                frame.enter(self._span, get_current())
+            self.surface(self._span, get_current())
 
     def leave(self) -> None:
         """Make the span current no longer; it stays open."""
-        frame = self._frame
-        if frame is not None:
-            frame.leave()
+        if self._state is not None:
+            self.submerge()
 
     def end(self, error: BaseException | None = None) -> None:
         """End the span, as failed if there is an error."""
@@ -88,15 +79,14 @@ class SpanHandle:
     def _open(self, state: State) -> None:
         outer = get_current()
         frame = current_frame(outer)
-        inherited = frame.inherited if frame is not None else {}
-        name, attributes, inherited = self._describe(state, inherited)
-        self._started_ns = started_ns = _clock.now_ns()
+        name, attributes, inherited = self._describe(state, frame.inherited if frame is not None else {})
+        self.inherited = inherited
         if inherited:
             attributes = {**inherited, **attributes}
-        span = state.tracer.start_span(name, outer, self.kind, attributes, start_time=started_ns)
-        self._span, self._state = span, state
-        self._frame = Frame(inherited)
-        self._frame.enter(span, outer)
+        self._started_ns = started_ns = _clock.now_ns()
+        self._span = span = state.tracer.start_span(name, outer, self.kind, attributes, start_time=started_ns)
+        self._state = state
+        self.surface(span, outer)
 
     def _describe(self, state: State, inherited: Inherited) -> tuple[str, Attributes, Inherited]:
         """The span's name, its own attributes, and what it and its descendants inherit."""
@@ -109,7 +99,7 @@ class SpanHandle:
     def _live(self) -> State | None:
         """The state to record a signal with, or None; one that comes too late is counted."""
         state = self._state
-        if state is None and self._frame is not None:
+        if state is None and self._span is not INVALID_SPAN:
             COUNTERS.late_signals += 1
         return state
 

@@ -1,8 +1,8 @@
 """What the SDK costs its host, against the bare OpenTelemetry SDK that sets the same attributes.
 
-Both sides run in turn in one fresh process each round, over distinct inputs, and the rounds alternate which side goes first.
-The bare side exports to nothing; ours has a queue that a thread empties, and that thread's work is not hidden: it encodes and
-posts to a sink on loopback in another process.
+Each round runs both sides one after the other, each in a fresh process, over distinct inputs; the rounds alternate which side
+goes first. The bare side exports to nothing; ours has a queue that a thread empties, and that thread's work is not hidden: it
+encodes and posts to a sink on loopback in another process.
 """
 
 import json
@@ -108,7 +108,7 @@ def run(quick: bool) -> list[Figure]:
 
 
 def _call_figures(quick: bool) -> list[Figure]:
-    rounds, count = (3, 3_000) if quick else (9, 10_000)
+    rounds, count = (5, 3_000) if quick else (15, 5_000)
     sink = subprocess.Popen([sys.executable, "-c", _SINK], stdout=subprocess.PIPE, text=True)
     try:
         assert sink.stdout is not None
@@ -141,13 +141,15 @@ def _measure(side: str, count: int, url: str) -> _Cost:
 
 
 def _ratio(what: str, ours: list[float], theirs: list[float], limit: float, rounds: int, count: int) -> Figure:
+    # Each round's two sides ran one after the other, so whatever else the machine did weighs on both.
+    ratio = statistics.median(mine / bare for mine, bare in zip(ours, theirs, strict=True))
     mine, bare = statistics.median(ours), statistics.median(theirs)
     return Figure(
         f"SDK cost of one traced generation, {what}",
         f"<= {limit} x the bare OTel SDK",
-        f"{mine / bare:.2f} x ({mine / 1_000:.1f} µs against {bare / 1_000:.1f} µs)",
-        mine / bare <= limit,
-        f"medians of {rounds} rounds of {count:,} distinct calls, a fresh process each",
+        f"{ratio:.2f} x ({mine / 1_000:.1f} µs against {bare / 1_000:.1f} µs)",
+        ratio <= limit,
+        f"median ratio of {rounds} rounds of {count:,} distinct calls, a fresh process each; both write the messages as JSON",
     )
 
 
