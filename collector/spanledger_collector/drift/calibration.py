@@ -5,6 +5,7 @@ confidences, simulated outcomes) is given with it, and no verdict below 100 labe
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -57,7 +58,7 @@ def calibrate(confidence: Array, outcome: Array) -> Calibration | None:
     p, y = confidence[order], outcome[order]
     edges = _edges(p)
     bins = []
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         size, hits = end - start, float(y[start:end].sum())
         low, high = proportion_confint(hits, size, alpha=0.05, method="wilson")
         bins.append(Bin(int(size), float(p[start:end].mean()), hits / size, float(low), float(high)))
@@ -82,8 +83,5 @@ def _edges(p: Array) -> list[int]:
 
 
 def _ece(p: Array, y: Array, edges: list[int]) -> float:
-    gaps = [
-        abs(float(p[start:end].mean() - y[start:end].mean())) * (end - start)
-        for start, end in zip(edges, edges[1:], strict=False)
-    ]
+    gaps = [abs(float(p[start:end].mean() - y[start:end].mean())) * (end - start) for start, end in pairwise(edges)]
     return sum(gaps) / len(p)

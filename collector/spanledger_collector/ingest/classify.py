@@ -149,6 +149,7 @@ def error_class(status: int, error_type: str, message: str) -> tuple[str, int]:
     return named or by_message or ERROR, 0
 
 
+@lru_cache(maxsize=16_384)
 def provider_name(raw: str, model: str) -> str:
     """OpenTelemetry's name of a provider; inferred from the model's name where the source says none or names a framework."""
     word = raw.strip().lower()

@@ -5,13 +5,13 @@ table. The version is made from content alone, so that whichever copy of a span 
 open, a later end beats an earlier one, more attributes beat fewer, then a digest.
 """
 
-from functools import lru_cache
 from typing import Any, Final
 
 from spanledger_collector.ingest import classify
+from spanledger_collector.ingest.attributes import VALUE_CHARS_MAX, split
 from spanledger_collector.ingest.decoded import DecodedSpan, ScopeSpans
 from spanledger_collector.ingest.dialects import read_facts
-from spanledger_collector.ingest.dialects.facts import Facts, as_mapping, first_text, text, to_json
+from spanledger_collector.ingest.dialects.facts import Facts, as_mapping, text
 from spanledger_schema import semconv
 from spanledger_schema.spans import SpanRow
 from spanledger_schema.tokens import UsageQuality
@@ -20,115 +20,12 @@ NS_PER_DAY: Final = 86_400_000_000_000
 PAST_NS_MAX: Final = 396 * NS_PER_DAY
 """A start is believed up to 13 months back and 10 minutes ahead; outside, the receive time counts and the row says so."""
 AHEAD_NS_MAX: Final = 600_000_000_000
-_VALUE_CHARS_MAX: Final = 4_096
 _TEXT_CHARS_MAX: Final = 512
 _EPOCH_2000_MS: Final = 946_684_800_000
 
+_CALLERS: Final = frozenset({"model", "embedding", "rerank", "agent", "chain"})
+
 ContentRow = tuple[str, str, str, str, int, str, str, str, str, str, int]
-
-_PROMOTED: Final = frozenset(
-    {
-        semconv.OPERATION,
-        semconv.PROVIDER,
-        semconv.REQUEST_MODEL,
-        semconv.RESPONSE_MODEL,
-        semconv.RESPONSE_ID,
-        semconv.INPUT_TOKENS,
-        semconv.OUTPUT_TOKENS,
-        semconv.CACHE_READ_TOKENS,
-        semconv.CACHE_WRITE_TOKENS,
-        semconv.CACHE_WRITE_1H_TOKENS,
-        semconv.REASONING_TOKENS,
-        semconv.USER_ID,
-        semconv.SESSION_ID,
-        semconv.CONVERSATION_ID,
-        semconv.FINISH_REASONS,
-        semconv.TIME_TO_FIRST_CHUNK,
-        semconv.ERROR_TYPE,
-        semconv.HTTP_STATUS,
-        semconv.INTERACTION,
-        semconv.FEATURE,
-        semconv.PROMPT_VERSION,
-        semconv.RELEASE,
-        semconv.COST_USD,
-    }
-)
-_SIGNAL_PREFIXES: Final = (
-    semconv.CONFIDENCE_PREFIX,
-    semconv.VALIDATION_PREFIX,
-    "spanledger.fallback.",
-    "spanledger.escalation.",
-    "spanledger.retry.",
-    semconv.PROCESSING,
-    semconv.SERVICE_TIER,
-)
-_CONTENT_KEYS: Final = frozenset(
-    {
-        semconv.INPUT_MESSAGES,
-        semconv.OUTPUT_MESSAGES,
-        semconv.SYSTEM_INSTRUCTIONS,
-        semconv.TOOL_DEFINITIONS,
-        semconv.TOOL_ARGUMENTS,
-        semconv.TOOL_RESULT,
-        semconv.RETRIEVAL_QUERY,
-        semconv.RETRIEVAL_DOCUMENTS,
-        "events",
-        "request_data",
-        "response_data",
-        "all_messages_events",
-        "pydantic_ai.all_messages",
-        "final_result",
-        "tool_arguments",
-        "tool_response",
-        "input.value",
-        "output.value",
-        "gen_ai.prompt",
-        "gen_ai.completion",
-        "traceloop.entity.input",
-        "traceloop.entity.output",
-        "logfire.msg",
-        "lmnr.span.input",
-        "lmnr.span.output",
-        "mlflow.spanInputs",
-        "mlflow.spanOutputs",
-    }
-)
-_CONTENT_PREFIXES: Final = (
-    "gen_ai.prompt.",
-    "gen_ai.completion.",
-    "llm.input_messages.",
-    "llm.output_messages.",
-    "llm.prompts",
-    "llm.tools.",
-    "llm.request.functions.",
-    "langfuse.observation.input",
-    "langfuse.observation.output",
-    "langfuse.trace.input",
-    "langfuse.trace.output",
-    "retrieval.documents.",
-    "reranker.",
-    "embedding.",
-    "ai.prompt",
-    "ai.response.text",
-    "ai.response.object",
-    "ai.response.toolCalls",
-    "ai.response.reasoning",
-    "ai.value",
-    "ai.embedding",
-    "ai.toolCall.args",
-    "ai.toolCall.result",
-)
-_KEEP, _DROP, _SIGNAL, _TAG = range(4)
-
-
-@lru_cache(maxsize=16_384)
-def _route(key: str) -> int:
-    """What becomes of an attribute besides what the dialect read from it."""
-    if key in _PROMOTED or key in _CONTENT_KEYS or key.startswith(_CONTENT_PREFIXES):
-        return _DROP
-    if key.startswith(_SIGNAL_PREFIXES):
-        return _SIGNAL
-    return _TAG if key.startswith(semconv.TAG_PREFIX) else _KEEP
 
 
 def normalise(group: ScopeSpans, span: DecodedSpan, project: str, received_at: int) -> tuple[SpanRow, ContentRow | None]:
@@ -146,54 +43,74 @@ def normalise(group: ScopeSpans, span: DecodedSpan, project: str, received_at: i
     facts = read_facts(span, group.scope)
     attributes = span.attributes
     resource = group.resource
-    get = attributes.get
-    kept: dict[str, str] = {}
-    signals = facts.signals
-    tags = facts.tags
-    for key, value in attributes.items():
-        route = _route(key)
-        if route == _KEEP:
-            kept[key] = value if type(value) is str and len(value) <= _VALUE_CHARS_MAX else _clip(to_json(value))
-        elif route == _SIGNAL:
-            signals[key.removeprefix("spanledger.")] = _clip(to_json(value))
-        elif route == _TAG:
-            tags[key[len(semconv.TAG_PREFIX) :]] = _clip(to_json(value))
-    start_time, duration_ns, clock = _times(span, received_at)
-    error_type, error_class, http_status = _outcome(span, facts)
-    finish_raw = facts.finish_reason[:_TEXT_CHARS_MAX]
-    finish = classify.finish_reason(finish_raw) if finish_raw else ""
+    get, of_resource = attributes.get, resource.get
+    signals, tags = facts.signals, facts.tags
+    kept = split(attributes, signals, tags)
     quality = _settle_usage(facts)
-    model = facts.response_model or facts.request_model
-    is_call = facts.kind in ("model", "embedding", "rerank", "agent", "chain")
+    start, end = span.start_ns, span.end_ns
+    duration, clock = end - start if end > start else 0, "ok"
+    if not received_at - PAST_NS_MAX <= start <= received_at + AHEAD_NS_MAX:
+        start, clock = received_at, "suspect"
+        duration = duration if duration < 30 * NS_PER_DAY else 0
+    error_type, error_class, http_status = _outcome(span, facts)
+    texts = (
+        facts.name or span.name,
+        group.scope,
+        of_resource(semconv.SERVICE_NAME) or "",
+        of_resource(semconv.ENVIRONMENT) or of_resource("deployment.environment") or facts.environment,
+        get(semconv.RELEASE) or of_resource(semconv.SERVICE_VERSION) or facts.release,
+        get(semconv.FEATURE) or "",
+        get(semconv.PROMPT_VERSION) or facts.prompt_version,
+        get(semconv.USER_ID) or facts.user or get("enduser.id") or "",
+        get(semconv.SESSION_ID) or facts.session,
+        get(semconv.INTERACTION) or "",
+        facts.provider,
+        facts.operation,
+        facts.request_model,
+        facts.response_model,
+        facts.response_id,
+        facts.finish_reason,
+    )
+    try:
+        is_plain = len("".join(texts)) <= _TEXT_CHARS_MAX
+    except TypeError:
+        is_plain = False
+    if not is_plain:
+        texts = tuple([text(value)[:_TEXT_CHARS_MAX] for value in texts])  # type: ignore[assignment]
+    name, scope, app, environment, release, feature, prompt_version, user, session, mark = texts[:10]
+    provider, operation, request_model, response_model, response_id, finish_raw = texts[10:]
+    if facts.kind in _CALLERS:
+        provider = classify.provider_name(provider, response_model or request_model)
+    status_code = 2 if facts.is_error else span.status_code
     row = SpanRow(
         project,
         span.trace_id,
         span.span_id,
         span.parent_span_id,
-        (facts.name or span.name)[:_TEXT_CHARS_MAX],
+        name,
         facts.kind,
         facts.dialect,
-        group.scope[:_TEXT_CHARS_MAX],
-        span.otel_kind,
-        start_time,
-        duration_ns,
+        scope,
+        span.otel_kind & 0xFF,
+        start,
+        duration,
         received_at,
         clock,
-        text(resource.get(semconv.SERVICE_NAME))[:_TEXT_CHARS_MAX],
-        (first_text(resource, (semconv.ENVIRONMENT, "deployment.environment")) or facts.environment)[:_TEXT_CHARS_MAX],
-        (text(get(semconv.RELEASE)) or text(resource.get(semconv.SERVICE_VERSION)) or facts.release)[:_TEXT_CHARS_MAX],
-        text(get(semconv.FEATURE))[:_TEXT_CHARS_MAX],
-        (text(get(semconv.PROMPT_VERSION)) or facts.prompt_version)[:_TEXT_CHARS_MAX],
-        (text(get(semconv.USER_ID)) or facts.user or text(get("enduser.id")))[:_TEXT_CHARS_MAX],
-        (text(get(semconv.SESSION_ID)) or facts.session)[:_TEXT_CHARS_MAX],
+        app,
+        environment,
+        release,
+        feature,
+        prompt_version,
+        user,
+        session,
         tags,
-        text(get(semconv.INTERACTION))[:_TEXT_CHARS_MAX],
-        classify.provider_name(facts.provider, model)[:_TEXT_CHARS_MAX] if is_call else facts.provider,
-        facts.operation[:_TEXT_CHARS_MAX],
-        facts.request_model[:_TEXT_CHARS_MAX],
-        facts.response_model[:_TEXT_CHARS_MAX],
-        facts.response_id[:_TEXT_CHARS_MAX],
-        finish,
+        mark,
+        provider,
+        operation,
+        request_model,
+        response_model,
+        response_id,
+        classify.finish_reason(finish_raw) if finish_raw else "",
         finish_raw,
         facts.input_tokens,
         facts.output_tokens,
@@ -205,40 +122,38 @@ def normalise(group: ScopeSpans, span: DecodedSpan, project: str, received_at: i
         quality,
         facts.reported_cost_usd,
         facts.ttft_ns,
-        2 if facts.is_error else span.status_code if span.status_code in (0, 1, 2) else 0,
-        (span.status_message or facts.error_message)[:_VALUE_CHARS_MAX],
+        status_code if status_code in (0, 1, 2) else 0,
+        (span.status_message or facts.error_message)[:VALUE_CHARS_MAX],
         error_type[:_TEXT_CHARS_MAX],
         error_class,
         http_status,
-        _has_output(facts),
+        _has_output(facts) if facts.output else 0,
         signals,
         kept,
         _version(span),
     )
-    return row, _content(row, facts)
-
-
-def _times(span: DecodedSpan, received_at: int) -> tuple[int, int, str]:
-    start, end = span.start_ns, span.end_ns
-    duration = end - start if end > start else 0
-    if received_at - PAST_NS_MAX <= start <= received_at + AHEAD_NS_MAX:
-        return start, duration, "ok"
-    return received_at, duration if duration < 30 * NS_PER_DAY else 0, "suspect"
+    if facts.input or facts.output or facts.tools or facts.documents or facts.reasoning:
+        return row, _content(row, facts)
+    return row, None
 
 
 def _outcome(span: DecodedSpan, facts: Facts) -> tuple[str, str, int]:
-    get = span.attributes.get
+    attributes = span.attributes
+    is_failed = span.status_code == 2 or facts.is_error or semconv.ERROR_TYPE in attributes or facts.error_type != ""
+    if not is_failed and semconv.HTTP_STATUS not in attributes:
+        return "", "", facts.http_status
+    get = attributes.get
     error_type = text(get(semconv.ERROR_TYPE)) or facts.error_type
     status_text = text(get(semconv.HTTP_STATUS)) or text(get("http.status_code")) or text(get("error.code"))
     status = int(status_text) if status_text.isdigit() and len(status_text) == 3 else facts.http_status
     message = span.status_message or facts.error_message
-    if span.status_code != 2 and not facts.is_error and not error_type:
+    if not is_failed:
         return "", "", status
     if span.events:
-        for name, _, attributes in span.events:
+        for name, _, details in span.events:
             if name == "exception":
-                error_type = error_type or text(attributes.get("exception.type"))
-                message = message or text(attributes.get("exception.message"))
+                error_type = error_type or text(details.get("exception.type"))
+                message = message or text(details.get("exception.message"))
     if not error_type and ": " in message[:80]:
         head = message.split(":", 1)[0]
         error_type = head if head.isidentifier() else ""
@@ -259,10 +174,8 @@ def _settle_usage(facts: Facts) -> str:
 
 
 def _has_output(facts: Facts) -> int:
-    """0: no output recorded, 1: some, 2: an output was recorded and it is empty, 3: the model refused in words of its own."""
+    """Of a recorded output: 1 some, 2 empty, 3 the model refused in words of its own."""
     output = facts.output
-    if not output:
-        return 0
     if facts.kind == "model":
         if '"refusal"' in output and _is_refusal(output):
             return 3
@@ -301,14 +214,15 @@ def _leaf_texts(node: Any) -> list[str]:
 
 
 def _version(span: DecodedSpan) -> int:
-    ended = 1 if span.end_ns else 0
-    end_ms = min(max(span.end_ns // 1_000_000 - _EPOCH_2000_MS, 0), (1 << 41) - 1)
-    return ended << 63 | end_ms << 22 | min(len(span.attributes), 255) << 14 | span.digest & 0x3FFF
+    end_ms = span.end_ns // 1_000_000 - _EPOCH_2000_MS
+    if not 0 <= end_ms < 1 << 41:
+        end_ms = 0 if end_ms < 0 else (1 << 41) - 1
+    ended = 1 << 63 if span.end_ns else 0
+    attributes = len(span.attributes)
+    return ended | end_ms << 22 | (attributes if attributes < 256 else 255) << 14 | span.digest & 0x3FFF
 
 
-def _content(row: SpanRow, facts: Facts) -> ContentRow | None:
-    if not (facts.input or facts.output or facts.tools or facts.documents or facts.reasoning):
-        return None
+def _content(row: SpanRow, facts: Facts) -> ContentRow:
     return (
         row.project,
         row.trace_id,
@@ -322,7 +236,3 @@ def _content(row: SpanRow, facts: Facts) -> ContentRow | None:
         facts.documents,
         row.version,
     )
-
-
-def _clip(value: str) -> str:
-    return value if len(value) <= _VALUE_CHARS_MAX else value[: _VALUE_CHARS_MAX - 1] + "…"

@@ -1,5 +1,6 @@
 """One call that counts: its disjoint tokens, its price, and what it shares with its interaction. Pure."""
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from spanledger_collector.settle import pricing
@@ -7,6 +8,7 @@ from spanledger_collector.settle.tree import GENERATIONS, Node
 from spanledger_schema.spans import CallRow, SpanRow
 from spanledger_schema.tokens import CostStatus, UsageQuality
 
+_KNOWN: Final = frozenset({CostStatus.PRICED, CostStatus.REPORTED, CostStatus.FREE, CostStatus.NOT_BILLABLE})
 _NO_COST: Final = pricing.Priced(CostStatus.NOT_BILLABLE)
 _REFUSALS: Final = frozenset({"rate_limited", "auth_error", "invalid_request", "provider_error"})
 
@@ -154,25 +156,70 @@ def _inherited_prompt_version(node: Node) -> str:
     return ""
 
 
-def input_tokens(call: CallRow) -> int | None:
-    """All input, cached tokens included; None is unknown."""
-    if call.uncached_input_tokens is None:
-        return None
-    parts = (call.cache_read_tokens or 0) + (call.cache_write_5m_tokens or 0) + (call.cache_write_1h_tokens or 0)
-    others = sum(number for kind, number in call.other_tokens.items() if kind.startswith("input_")) if call.other_tokens else 0
-    return call.uncached_input_tokens + parts + others
+class Sums:
+    """What the calls of an interaction add up to. A sum is None when none of its parts is known."""
+
+    __slots__ = (
+        "cache_read_tokens",
+        "cache_savings_usd",
+        "cache_write_tokens",
+        "cost_usd",
+        "fallbacks",
+        "generations",
+        "input_tokens",
+        "known_cost_generations",
+        "models",
+        "output_tokens",
+        "reasoning_tokens",
+        "retries",
+        "unpriced_generations",
+        "wasted_cost_usd",
+    )
+
+    def __init__(self, calls: Iterable[CallRow]) -> None:
+        """Add up."""
+        self.generations = self.unpriced_generations = self.known_cost_generations = self.retries = self.fallbacks = 0
+        self.models: dict[str, None] = {}
+        self.input_tokens: int | None = None
+        self.output_tokens: int | None = None
+        self.cache_read_tokens: int | None = None
+        self.cache_write_tokens: int | None = None
+        self.reasoning_tokens: int | None = None
+        self.cost_usd: int | None = None
+        self.wasted_cost_usd: int | None = None
+        self.cache_savings_usd: int | None = None
+        for call in calls:
+            self._add(call)
+
+    def _add(self, call: CallRow) -> None:
+        if call.kind in GENERATIONS:
+            self.generations += 1
+            self.unpriced_generations += call.cost_status == CostStatus.UNPRICED
+            self.known_cost_generations += call.cost_status in _KNOWN
+            if call.model:
+                self.models[call.model] = None
+        self.retries += call.is_retry
+        self.fallbacks += call.is_fallback
+        read, write_5m, write_1h = call.cache_read_tokens, call.cache_write_5m_tokens, call.cache_write_1h_tokens
+        if call.uncached_input_tokens is not None:
+            whole = call.uncached_input_tokens + (read or 0) + (write_5m or 0) + (write_1h or 0)
+            self.input_tokens = (self.input_tokens or 0) + whole + _others(call, "input_")
+        if call.visible_output_tokens is not None:
+            whole = call.visible_output_tokens + (call.reasoning_tokens or 0)
+            self.output_tokens = (self.output_tokens or 0) + whole + _others(call, "output_")
+        if read is not None:
+            self.cache_read_tokens = (self.cache_read_tokens or 0) + read
+        if write_5m is not None or write_1h is not None:
+            self.cache_write_tokens = (self.cache_write_tokens or 0) + (write_5m or 0) + (write_1h or 0)
+        if call.reasoning_tokens is not None:
+            self.reasoning_tokens = (self.reasoning_tokens or 0) + call.reasoning_tokens
+        if call.cost_usd is not None:
+            self.cost_usd = (self.cost_usd or 0) + call.cost_usd
+        if call.wasted_cost_usd is not None:
+            self.wasted_cost_usd = (self.wasted_cost_usd or 0) + call.wasted_cost_usd
+        if call.cache_savings_usd is not None:
+            self.cache_savings_usd = (self.cache_savings_usd or 0) + call.cache_savings_usd
 
 
-def output_tokens(call: CallRow) -> int | None:
-    """All output, reasoning included; None is unknown."""
-    if call.visible_output_tokens is None:
-        return None
-    others = sum(number for kind, number in call.other_tokens.items() if kind.startswith("output_")) if call.other_tokens else 0
-    return call.visible_output_tokens + (call.reasoning_tokens or 0) + others
-
-
-def write_tokens(call: CallRow) -> int | None:
-    """Cache writes of all lifetimes; None is unknown."""
-    if call.cache_write_5m_tokens is None and call.cache_write_1h_tokens is None:
-        return None
-    return (call.cache_write_5m_tokens or 0) + (call.cache_write_1h_tokens or 0)
+def _others(call: CallRow, prefix: str) -> int:
+    return sum(number for kind, number in call.other_tokens.items() if kind.startswith(prefix)) if call.other_tokens else 0

@@ -29,8 +29,10 @@ class Evidence(NamedTuple):
 def failure_mode(evidence: Evidence) -> tuple[str, str]:
     """The failure mode (a key of `FAILURE_MODES`) and its reason in words; both empty when it did not fail."""
     models = [node for node in evidence.calls if node.is_model]
-    last = max(models, key=lambda node: (node.row.start_time + node.row.duration_ns, node.row.span_id)) if models else None
-    steps = [node for node in evidence.calls if not node.is_model and node.is_failed]
+    last = models[-1] if models else None
+    if len(models) > 1:
+        last = max(models, key=lambda node: (node.row.start_time + node.row.duration_ns, node.row.span_id))
+    steps = [node for node in evidence.calls if not node.is_model and node.is_failed] if len(models) < len(evidence.calls) else []
     broken = steps[-1] if steps else None
     if broken is not None and last is not None and not last.is_failed and _ends(last) >= _ends(broken):
         broken = None

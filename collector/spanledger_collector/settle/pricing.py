@@ -7,10 +7,11 @@ reason, never free and never matched by a longer name's beginning.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import genai_prices
@@ -58,8 +59,7 @@ class Priced(NamedTuple):
     savings: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TokenCounts:
+class TokenCounts(NamedTuple):
     """Disjoint token counts of one call; `other` holds input_audio, output_audio, input_image and output_image."""
 
     input: int
@@ -68,12 +68,12 @@ class TokenCounts:
     cache_write_1h: int = 0
     output: int = 0
     reasoning: int = 0
-    other: Mapping[str, int] = field(default_factory=dict)
+    other: Mapping[str, int] = MappingProxyType({})
 
     @property
     def total_input(self) -> int:
         """All input, by which a long-context tier is chosen."""
-        others = sum(count for kind, count in self.other.items() if kind.startswith("input_"))
+        others = sum(number for kind, number in self.other.items() if kind.startswith("input_"))
         return self.input + self.cache_read + self.cache_write_5m + self.cache_write_1h + others
 
 

@@ -59,9 +59,10 @@ def grow(rows: Iterable[SpanRow]) -> list[Node]:
     Returns:
         All nodes, parents before children; a loop of parents is cut at its earliest span.
     """
-    nodes = [Node(row) for row in sorted(rows, key=_by_start)]
+    nodes = [Node(row) for row in rows]
     if len(nodes) == 1:
         return nodes
+    nodes.sort(key=lambda node: _by_start(node.row))
     by_id = {node.row.span_id: node for node in nodes}
     for node in nodes:
         parent = by_id.get(node.row.parent_span_id)
@@ -90,10 +91,13 @@ def grow(rows: Iterable[SpanRow]) -> list[Node]:
 
 def judge(nodes: list[Node]) -> list[Node]:
     """Give every node its verdict and return the calls that count, in order of their start."""
-    if len(nodes) > 1:
-        for node in reversed(nodes):
-            if node.parent is not None:
-                _report(node, node.parent)
+    if len(nodes) == 1:
+        node = nodes[0]
+        node.verdict = _verdict(node, False)
+        return nodes if node.verdict == CALL else []
+    for node in reversed(nodes):
+        if node.parent is not None:
+            _report(node, node.parent)
     calls: list[Node] = []
     covered: set[int] = set()
     for node in nodes:

@@ -25,16 +25,26 @@ DIALECTS: Final[tuple[tuple[str, Recognise, Read], ...]] = (
 
 
 def read_facts(span: DecodedSpan, scope: str) -> Facts:
-    """Read a span with the first dialect that recognises it; a plain span has no facts but its own."""
+    """Read a span with the first dialect that recognises it; a plain span has no facts but its own.
+
+    Attributes may hold anything under any name. What trips a dialect up is kept as a plain span of the dialect `unreadable`.
+    """
     facts = Facts()
-    attributes = span.attributes
+    try:
+        _read(span, scope, facts)
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        return Facts(dialect="unreadable")
+    return facts
+
+
+def _read(span: DecodedSpan, scope: str, facts: Facts) -> None:
     if scope == "spanledger":
         facts.dialect = "genai"
         genai.read(span, scope, facts)
-        return facts
+        return
+    attributes = span.attributes
     for name, recognises, read in DIALECTS:
         if recognises(scope, attributes):
             facts.dialect = name
             read(span, scope, facts)
-            break
-    return facts
+            return

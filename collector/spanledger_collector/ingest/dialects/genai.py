@@ -87,16 +87,22 @@ def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
     """Read a span of the conventions."""
     attributes = span.attributes
     get = attributes.get
-    operation = text(get(semconv.OPERATION))
+    operation = get(semconv.OPERATION, "")
+    if type(operation) is not str:
+        operation = text(operation)
     facts.operation = operation
     facts.kind = _kind(operation, attributes)
-    facts.provider = text(get(semconv.PROVIDER)) or text(get("gen_ai.system"))
-    facts.request_model = text(get(semconv.REQUEST_MODEL))
-    facts.response_model = text(get(semconv.RESPONSE_MODEL))
-    facts.response_id = text(get(semconv.RESPONSE_ID))
-    facts.finish_reason = finish_reason(get(semconv.FINISH_REASONS)) or text(get("anthropic.message.stop_reason"))
+    # What is no text is made one where all texts of a span are checked at once.
+    facts.provider = get(semconv.PROVIDER) or get("gen_ai.system", "")
+    facts.request_model = get(semconv.REQUEST_MODEL, "")
+    facts.response_model = get(semconv.RESPONSE_MODEL, "")
+    facts.response_id = get(semconv.RESPONSE_ID, "")
+    if semconv.FINISH_REASONS in attributes:
+        facts.finish_reason = finish_reason(attributes[semconv.FINISH_REASONS])
+    elif "anthropic.message.stop_reason" in attributes:
+        facts.finish_reason = text(attributes["anthropic.message.stop_reason"])
     read_usage(attributes, facts)
-    facts.session = text(get(semconv.CONVERSATION_ID))
+    facts.session = get(semconv.CONVERSATION_ID, "")
     seconds = get(semconv.TIME_TO_FIRST_CHUNK)
     if seconds is None:
         seconds = get("gen_ai.client.operation.time_to_first_chunk")

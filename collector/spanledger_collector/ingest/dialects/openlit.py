@@ -18,7 +18,7 @@ def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
     """Read an OpenLIT span."""
     attributes = span.attributes
     genai.read(span, scope, facts)
-    provider = facts.provider.lower()
+    provider = text(facts.provider).lower()
     facts.is_input_exclusive = "anthropic" in provider
     facts.is_output_exclusive = "gemini" in provider or "google" in provider or "vertex" in provider
     is_stream = str(attributes.get("gen_ai.request.is_stream")).lower() == "true"

@@ -73,7 +73,7 @@ def _read_gemini_thoughts(attributes: Attributes, facts: Facts) -> None:
     if total is None or facts.input_tokens is None or facts.output_tokens is None or facts.reasoning_tokens is not None:
         return
     hidden = total - facts.input_tokens - facts.output_tokens
-    if hidden > 0 and ("gemini" in facts.request_model.lower() or "gemini" in facts.provider.lower()):
+    if hidden > 0 and ("gemini" in text(facts.request_model).lower() or "gemini" in text(facts.provider).lower()):
         facts.reasoning_tokens = hidden
         facts.is_output_exclusive = True
 
