@@ -3,6 +3,8 @@
 import atexit
 import os
 import threading
+import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,6 +55,7 @@ class State:
 state: State | None = None
 _lock = threading.RLock()
 _processors: "list[tuple[Any, LedgerProcessor]]" = []
+_retired: "deque[Delivery]" = deque(maxlen=8)
 _own_provider: "TracerProvider | None" = None
 
 
@@ -170,6 +173,7 @@ def _retire() -> None:
     if before is not None:
         before.processor.delivery = None
         before.delivery.retire(EXIT_S)
+        _retired.append(before.delivery)
 
 
 def _choose_provider(given: Any) -> tuple[Any, bool]:
@@ -239,9 +243,18 @@ def shutdown(timeout_s: float = EXIT_S) -> bool:
     return False
 
 
+def _at_exit() -> None:
+    ends = time.monotonic() + EXIT_S
+    shutdown(EXIT_S)
+    for delivery in list(_retired):
+        with Guard("shutdown"):
+            delivery.close(max(0.0, ends - time.monotonic()))
+
+
 def _after_fork_in_child() -> None:
     global _lock
     _lock = threading.RLock()
+    _retired.clear()
     COUNTERS.reset()
     if state is not None:
         with Guard("fork"):
@@ -250,4 +263,4 @@ def _after_fork_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
-atexit.register(shutdown)
+atexit.register(_at_exit)

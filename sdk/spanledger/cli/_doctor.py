@@ -43,7 +43,7 @@ def doctor(
                 show_json({key: value for key, value in asdict(finding).items() if key != "exit_code"})
             else:
                 mark, style = {True: ("ok  ", "green"), False: ("FAIL", "bold red"), None: ("    ", "")}[finding.ok]
-                CONSOLE.print(Text.assemble((mark, style), "  ", (f"{finding.what:<10}", "bold"), safe(finding.detail, 300)))
+                CONSOLE.print(Text.assemble((mark, style), "  ", (f"{finding.what:<12}", "bold"), safe(finding.detail, 300)))
     if worst:
         raise typer.Exit(worst)
 
