@@ -45,7 +45,7 @@ def main() -> None:
     st.html(STYLE)
     st.logo(str(HERE / "static" / "logo.png"), icon_image=str(HERE / "static" / "favicon.png"), size="large")
     chosen = st.navigation(pages(), position="sidebar", expanded=True)
-    st.session_state[links.PAGE] = chosen.url_path
+    links.arrive(chosen.url_path)
     wanted = st.session_state.get("project") or st.query_params.get("project") or ""
     project = from_params({"project": [wanted]}).project
     filters, known = bar.render(chosen.title, project)

@@ -36,7 +36,6 @@ def dashboard(
     os.environ[URL_VARIABLE] = collector
     from spanledger_dashboard.server import run
 
-    console.print(f"Dashboard: {address(host, port)} (collector {collector})")
     run(host, port)
 
 
@@ -107,7 +106,8 @@ class _Household:
         try:
             for name, (command, _) in (("collector", collector), ("dashboard", dashboard)):
                 # A session of its own, so that the terminal's Ctrl-C reaches only this process, which stops both in order.
-                self._children[name] = subprocess.Popen(command, start_new_session=True)
+                # What they print on stdout is their own greeting; what goes wrong is on stderr and stays visible.
+                self._children[name] = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
             waiting = {"collector": collector[1], "dashboard": dashboard[1]}
             while waiting and not self._stopping and self._fallen() is None:
                 waiting = {name: url for name, url in waiting.items() if not _answers(url)}

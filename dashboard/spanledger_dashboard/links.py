@@ -28,6 +28,19 @@ def apply_pending() -> None:
         st.session_state[name] = values if name not in ("user", "session") else next(iter(values), "")
 
 
+def arrive(page: str) -> None:
+    """Note which page is shown; on a new one, say the filters again.
+
+    Streamlit drops a list that came with the first URL from the URL of the next page, though not from its widget, unless it is
+    set once more.
+    """
+    if st.session_state.get(PAGE) != page:
+        st.session_state[PAGE] = page
+        for name in CHOICES:
+            if value := st.session_state.get(name):
+                st.session_state[name] = value
+
+
 def link(page: str, text: str) -> None:
     """A link to `page` (a file of views) with the same filters. The text is the dashboard's own, never stored text."""
     st.page_link(f"{VIEWS}/{page}.py", label=text, icon=":material/arrow_forward:", icon_position="right")

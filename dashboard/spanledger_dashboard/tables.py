@@ -78,7 +78,7 @@ def unit(name: str) -> Unit:
 def trend(title: str, palette: Palette, *, bars: bool = False) -> Any:
     """A column of small charts that begin at zero."""
     if bars:
-        return st.column_config.BarChartColumn(title, y_min=0, color=palette.muted, width="small")
+        return st.column_config.BarChartColumn(title, y_min=0, color=palette.main, width="small")
     return st.column_config.AreaChartColumn(title, y_min=0, color=palette.main, width="small")
 
 

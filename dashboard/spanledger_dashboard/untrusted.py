@@ -12,6 +12,9 @@ LABEL_LIMIT: Final = 60
 CHART_TEXT_LIMIT: Final = 120
 NOT_SET: Final = "not set"
 _MARKDOWN: Final = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&^=@/])")
+_LINKLIKE: Final = re.compile(r"(?i)https?:|www\.|@")
+"""What Markdown turns into a link even where its characters are escaped."""
+_JOINER: Final = "\u2060"
 _SPACE: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]+")
 
 
@@ -25,7 +28,7 @@ def shorten(text: str | None, limit: int = LABEL_LIMIT) -> str:
 
 def label(text: str | None, limit: int = LABEL_LIMIT) -> str:
     """`text` as a label that Streamlit's markdown shows letter for letter."""
-    return _MARKDOWN.sub(r"\\\1", shorten(text, limit))
+    return _MARKDOWN.sub(r"\\\1", _LINKLIKE.sub(lambda found: f"{found[0][:-1]}{_JOINER}{found[0][-1]}", shorten(text, limit)))
 
 
 def badge_label(text: str | None, limit: int = LABEL_LIMIT) -> str:
@@ -36,4 +39,4 @@ def badge_label(text: str | None, limit: int = LABEL_LIMIT) -> str:
 def chart_text(text: str | None, limit: int = CHART_TEXT_LIMIT) -> str:
     """`text` for Plotly: no tags, entities or templates are left in it."""
     escaped = shorten(text, limit).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return escaped.replace("%{", "%\u2060{")
+    return escaped.replace("%{", f"%{_JOINER}{{")
