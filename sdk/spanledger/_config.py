@@ -35,6 +35,7 @@ class Config:
         capture: What content leaves the process, see `spanledger.init`.
         enabled: False makes every call a no-op.
         instrument: Switch on installed GenAI instrumentors.
+        spool: Folder for what cannot be delivered now, or None.
         explicit: Which of app, environment and release came from arguments or SPANLEDGER_*; only those override the
             resource of a tracer provider that the host owns.
     """
@@ -47,6 +48,7 @@ class Config:
     capture: Capture
     enabled: bool
     instrument: bool
+    spool: str | None
     explicit: frozenset[str]
 
     def resource_attributes(self) -> dict[str, str | None]:
@@ -74,6 +76,7 @@ def resolve_config(
     capture: str | None,
     enabled: bool | None,
     instrument: bool | None,
+    spool: str | None = None,
 ) -> Config:
     """Combine arguments and environment.
 
@@ -105,6 +108,7 @@ def resolve_config(
         capture=_capture(capture),
         enabled=switched_on and os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() != "true",
         instrument=instrument if instrument is not None else _flag("INSTRUMENT", default=False),
+        spool=spool or _env("SPOOL"),
         explicit=frozenset(name for name, value in chosen.items() if value),
     )
 

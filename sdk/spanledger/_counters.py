@@ -16,14 +16,16 @@ class Stats:
     Attributes:
         spans_accepted: Ended spans taken for delivery; equals sent + dropped + pending.
         spans_sent: Spans that the collector acknowledged.
-        spans_pending: Spans waiting or on their way.
+        spans_pending: Spans waiting or on their way, in memory or in the spool.
+        spans_spooled: Those of the pending ones that are in the spool on disk.
         spans_dropped: Spans lost, by reason: `queue_full` (too many or too large waiting), `unreachable` (no
             connection or no answer within the retry bound), `unavailable` (429, 502, 503, 504 for too long),
-            `unauthorized` (401, 403), `rejected` (refused by the collector), `too_large`, `unencodable`, `shutdown`
+            `unauthorized` (401, 403), `rejected` (refused by the collector), `too_large`, `unencodable`, `spool_full`, `shutdown`
             (the time to shut down ran out).
         feedback_accepted: Judgements taken for delivery; same rule.
         feedback_sent: Judgements that the collector acknowledged.
         feedback_pending: Judgements waiting or on their way.
+        feedback_spooled: Those of the pending ones that are in the spool on disk.
         feedback_dropped: Judgements lost, by the same reasons.
         retries: Requests that were sent again.
         invalid_values: Values not stored because they could not be meant, such as a confidence of 1.2 or a negative
@@ -35,10 +37,12 @@ class Stats:
     spans_accepted: int
     spans_sent: int
     spans_pending: int
+    spans_spooled: int
     spans_dropped: dict[str, int]
     feedback_accepted: int
     feedback_sent: int
     feedback_pending: int
+    feedback_spooled: int
     feedback_dropped: dict[str, int]
     retries: int
     invalid_values: int
@@ -52,12 +56,13 @@ class Tally:
 
     accepted: int = 0
     sent: int = 0
+    spooled: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
     lock: AbstractContextManager[bool] = field(default_factory=threading.RLock, repr=False, compare=False)
 
     def reset(self) -> None:
         """Start from zero, with a fresh lock: after a fork the old one may be held by a thread that does not exist."""
-        self.accepted = self.sent = 0
+        self.accepted = self.sent = self.spooled = 0
         self.dropped = {}
         self.lock = threading.RLock()
 
@@ -76,6 +81,13 @@ class Tally:
         if count:
             with self.lock:
                 self.dropped[reason] = self.dropped.get(reason, 0) + count
+
+    def unspool(self, count: int, *, sent: int, reason: str) -> None:
+        """Account for spooled ones that were answered: `sent` of `count` were taken, the others refused for `reason`."""
+        with self.lock:
+            self.spooled -= count
+            self.send(sent)
+            self.drop(count - sent, reason)
 
     def read(self) -> tuple[int, int, int, dict[str, int]]:
         """Accepted, sent, pending and dropped, of one moment."""
@@ -109,10 +121,12 @@ class Counters:
             spans_accepted=spans_accepted,
             spans_sent=spans_sent,
             spans_pending=spans_pending,
+            spans_spooled=self.spans.spooled,
             spans_dropped=spans_dropped,
             feedback_accepted=feedback_accepted,
             feedback_sent=feedback_sent,
             feedback_pending=feedback_pending,
+            feedback_spooled=self.feedback.spooled,
             feedback_dropped=feedback_dropped,
             retries=self.retries,
             invalid_values=self.invalid_values,

@@ -42,6 +42,7 @@ class Lane(Generic[Item]):
         self._accepted = 0
         self._finished = 0
         self._in_flight = 0
+        self._handed_out: list[tuple[Item, int]] = []
         self._closed = False
 
     def put(self, item: Item) -> bool:
@@ -71,6 +72,7 @@ class Lane(Generic[Item]):
     def take(self) -> list[Item]:
         """The next batch, oldest first; empty if there is nothing."""
         batch: list[Item] = []
+        handed_out: list[tuple[Item, int]] = []
         room = self._batch_chars_max
         with self._tally.lock:
             while self._queue and len(batch) < self._batch_items_max and room > 0:
@@ -78,23 +80,35 @@ class Lane(Generic[Item]):
                 self._chars -= size
                 room -= size
                 batch.append(item)
+                handed_out.append((item, size))
             self._in_flight = len(batch)
+            self._handed_out = handed_out
         return batch
 
-    def settle(self, *, sent: int = 0, dropped: int = 0, reason: str = "") -> None:
-        """Account for items that `take` handed out last."""
+    def settle(self, *, sent: int = 0, dropped: int = 0, spooled: int = 0, reason: str = "") -> None:
+        """Account for items that `take` handed out last. Spooled ones stay pending."""
         with self._tally.lock:
             # After `abandon` they have been counted as lost already.
             sent = min(sent, self._in_flight)
             dropped = min(dropped, self._in_flight - sent)
-            self._in_flight -= sent + dropped
-            self._finished += sent + dropped
+            spooled = min(spooled, self._in_flight - sent - dropped)
+            self._in_flight -= sent + dropped + spooled
+            self._finished += sent + dropped + spooled
+            self._tally.spooled += spooled
             self._tally.send(sent)
             self._tally.drop(dropped, reason)
 
     def settle_rest(self, reason: str) -> None:
         """Count as lost what is left of the batch that `take` handed out last."""
         self.settle(dropped=self._in_flight, reason=reason)
+
+    def reclaim(self) -> None:
+        """Put back what `take` handed out last, unless some of it is settled: its sender does not come back in time."""
+        with self._tally.lock:
+            if self._in_flight and self._in_flight == len(self._handed_out):
+                self._queue.extendleft(reversed(self._handed_out))
+                self._chars += sum(size for _, size in self._handed_out)
+                self._in_flight = 0
 
     def close(self) -> None:
         """Refuse (and count) everything from now on."""

@@ -1,8 +1,9 @@
 """Delivery: one daemon thread per process that sends queued spans and feedback to the collector.
 
-What it promises: `put` never waits; everything is bounded; a batch is retried with full jitter for up to
-`RETRY_FOR_S`, honouring Retry-After, then dropped and counted; closing takes at most the time it is given, whatever
-the collector does. The thread is started by the first item, so a process that only forks or imports pays nothing.
+What it promises: `put` never waits; everything is bounded; a batch is retried with full jitter for up to `RETRY_FOR_S`,
+honouring Retry-After, then kept in the spool if there is one, else dropped, and counted either way; closing takes at most the
+time it is given, whatever the collector does. The thread is started by the first item, so a process that only forks or
+imports pays nothing.
 """
 
 import contextlib
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from opentelemetry import context as otel_context
 
 from spanledger._config import Capture
-from spanledger._counters import COUNTERS
+from spanledger._counters import COUNTERS, Tally
 from spanledger._encode import (
     FeedbackItem,
     count_rejected_spans,
@@ -28,6 +29,7 @@ from spanledger._encode import (
 from spanledger._guard import Guard, log_rarely
 from spanledger._lane import Item, Lane
 from spanledger._sender import Answer, Sender
+from spanledger._spool import Spool
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -44,6 +46,10 @@ _BACKOFF_FIRST_S: Final = 0.5
 _BACKOFF_MAX_S: Final = 5.0
 # Left over at the end of a close for the joining thread to wake up and count.
 _CLOSE_MARGIN_S: Final = 0.05
+_SPOOL_AGAIN_S: Final = 2.0
+_SPOOL_CLOSE_S: Final = 0.3
+_TRACES: Final = "/v1/traces"
+_FEEDBACK: Final = "/api/v1/feedback"
 
 
 class Pipeline:
@@ -55,11 +61,13 @@ class Pipeline:
         headers: Mapping[str, str],
         resource: Mapping[str, str | None],
         capture: Capture,
+        spool: str | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._headers = headers
         self._resource = resource
         self._capture: Capture = capture
+        self._spool = None if spool is None else Spool(spool, endpoint, headers)
         self._spans: Lane[ReadableSpan] = Lane(
             COUNTERS.spans,
             span_chars,
@@ -89,6 +97,10 @@ class Pipeline:
         self._progress = threading.Condition()
         self._closing = threading.Event()
         self._deadline = float("inf")
+        # How many items each body holds that this process wrote to the spool, and when to look into it next.
+        self._spooled: dict[int, int] = {}
+        self._spool_at = 0.0
+        self._is_away = False
 
     def reset_after_fork(self) -> None:
         """Begin anew in a forked child: the parent sends what was queued, its thread and connection are not ours."""
@@ -160,11 +172,21 @@ class Pipeline:
             with Guard("shutdown"):
                 self._drain()
         elif thread is not threading.current_thread():
-            thread.join(max(0.0, ends - time.monotonic()))
+            thread.join(max(0.0, ends - time.monotonic() - (_SPOOL_CLOSE_S if self._spool is not None else 0.0)))
+            if thread.is_alive() and self._spool is not None:
+                with Guard("shutdown"):
+                    self._spool_rest()
         lost = self._spans.abandon("shutdown") + self._feedback.abandon("shutdown")
         if lost:
             log_rarely("shutdown", "spanledger lost %d spans or judgements: shutdown ran out of time", lost)
         return lost == 0
+
+    def _spool_rest(self) -> None:
+        """Write what is left to the spool, in place of a thread that still waits for an answer."""
+        self._is_away = True
+        self._feedback.reclaim()
+        self._spans.reclaim()
+        self._drain()
 
     def _run(self) -> None:
         # Our own requests must not be traced by an HTTP instrumentation, or every export would cause the next one.
@@ -180,7 +202,11 @@ class Pipeline:
         self._sender.close()
 
     def _drain(self) -> None:
-        while self._send_next(self._feedback, self._send_feedback) | self._send_next(self._spans, self._send_spans):
+        while (
+            self._send_next(self._feedback, self._send_feedback)
+            | self._send_next(self._spans, self._send_spans)
+            | self._send_spooled()
+        ):
             pass
 
     def _send_next(self, lane: Lane[Item], send: Callable[[Sequence[Item]], None]) -> bool:
@@ -202,7 +228,7 @@ class Pipeline:
         self._spans.settle(dropped=len(batch) - len(kept), reason="unencodable")
         if not kept:
             return
-        answer = self._post("/v1/traces", body, "application/x-protobuf", compress=True)
+        answer = self._post(_TRACES, body)
         if answer.is_ok:
             refused = min(len(kept), count_rejected_spans(answer.body))
             self._spans.settle(sent=len(kept) - refused, dropped=refused, reason="rejected")
@@ -210,10 +236,11 @@ class Pipeline:
             self._send_spans(kept[: len(kept) // 2])
             self._send_spans(kept[len(kept) // 2 :])
         else:
-            self._give_up(self._spans, len(kept), answer)
+            self._give_up(self._spans, _TRACES, len(kept), body, answer)
 
     def _send_feedback(self, batch: Sequence[FeedbackItem]) -> None:
-        answer = self._post("/api/v1/feedback", encode_feedback(batch), "application/json", compress=False)
+        body = encode_feedback(batch)
+        answer = self._post(_FEEDBACK, body)
         if answer.is_ok:
             self._feedback.settle(sent=len(batch))
         elif answer.status in (400, 413, 422) and len(batch) > 1:
@@ -221,28 +248,75 @@ class Pipeline:
             self._send_feedback(batch[: len(batch) // 2])
             self._send_feedback(batch[len(batch) // 2 :])
         else:
-            self._give_up(self._feedback, len(batch), answer)
+            self._give_up(self._feedback, _FEEDBACK, len(batch), body, answer)
 
-    def _give_up(self, lane: Lane[Item], count: int, answer: Answer) -> None:
+    def _give_up(self, lane: Lane[Item], path: str, count: int, body: bytes, answer: Answer) -> None:
+        if answer.is_retryable and self._keep(lane, path, count, body):
+            return
         reason = _drop_reason(answer)
         lane.settle(dropped=count, reason=reason)
         log_rarely(f"drop:{reason}", "spanledger dropped %d items: %s (HTTP %d)", count, reason, answer.status)
-        if self._closing.is_set() and answer.is_retryable:
+        if self._closing.is_set() and answer.is_retryable and self._spool is None:
             # The collector is away and time is short: the rest would fare no better.
             lane.abandon(reason)
 
-    def _post(self, path: str, body: bytes, content_type: str, *, compress: bool) -> Answer:
+    def _keep(self, lane: Lane[Item], path: str, count: int, body: bytes) -> bool:
+        kept = None if self._spool is None else self._spool.put(path, count, body)
+        if kept is None:
+            return False
+        id, gone = kept
+        lane.settle(spooled=count)
+        self._spooled[id] = count
+        self._spool_at = time.monotonic() + _SPOOL_AGAIN_S
+        for other in gone:
+            if own := self._spooled.pop(other, 0):
+                self._tally_of(path).unspool(own, sent=0, reason="spool_full")
+        log_rarely("spool:put", "spanledger keeps what it cannot deliver in its spool; the collector is away")
+        return True
+
+    def _send_spooled(self) -> bool:
+        """Send the oldest body of the spool, this process's or an earlier one's, if it is time to."""
+        if self._spool is None or self._is_away or time.monotonic() < self._spool_at:
+            return False
+        if self._deadline - time.monotonic() < _SPOOL_CLOSE_S:
+            return False
+        waiting = self._spool.oldest()
+        if waiting is None:
+            self._spool_at = time.monotonic() + _SPOOL_AGAIN_S
+            return False
+        timeout_s = min(REQUEST_TIMEOUT_S, (self._deadline - time.monotonic()) / 2)
+        answer = self._send(waiting.path, waiting.body, timeout_s)
+        if answer.is_retryable or not self._spool.remove(waiting.id):
+            self._spool_at = time.monotonic() + _SPOOL_AGAIN_S
+            return False
+        if own := self._spooled.pop(waiting.id, 0):
+            refused = _refused(waiting.path, own, answer)
+            self._tally_of(waiting.path).unspool(own, sent=own - refused, reason=_drop_reason(answer))
+        if not answer.is_ok:
+            log_rarely("spool:drop", "spanledger dropped %d items of its spool (HTTP %d)", waiting.items, answer.status)
+        return True
+
+    @staticmethod
+    def _tally_of(path: str) -> Tally:
+        return COUNTERS.spans if path == _TRACES else COUNTERS.feedback
+
+    def _send(self, path: str, body: bytes, timeout_s: float) -> Answer:
+        kind = "application/x-protobuf" if path == _TRACES else "application/json"
+        return self._sender.post(path, body, kind, timeout_s=timeout_s, compress=path == _TRACES)
+
+    def _post(self, path: str, body: bytes) -> Answer:
         """Send with retries until it is answered for good, or the retry bound or the closing deadline has come."""
         give_up_at = time.monotonic() + RETRY_FOR_S
         pause_max_s = _BACKOFF_FIRST_S
         while True:
             remaining_s = min(REQUEST_TIMEOUT_S, self._deadline - time.monotonic())
-            if remaining_s <= 0:
+            if remaining_s <= 0 or self._is_away:
                 return Answer(0)
-            answer = self._sender.post(path, body, content_type, timeout_s=remaining_s, compress=compress)
+            answer = self._send(path, body, remaining_s)
             if not answer.is_retryable:
                 return answer
-            if self._closing.is_set() and answer.status == 0:
+            if self._closing.is_set() and (answer.status == 0 or self._spool is not None):
+                self._is_away = self._spool is not None
                 return answer
             # Full jitter, so that a thousand processes do not come back together; never before the server's own wish.
             pause_s = (answer.retry_after_s or 0.0) + random.uniform(0, pause_max_s)  # noqa: S311 - not for secrets
@@ -254,6 +328,13 @@ class Pipeline:
                 time.sleep(pause_s)
             else:
                 self._closing.wait(pause_s)
+
+
+def _refused(path: str, count: int, answer: Answer) -> int:
+    """How many of `count` items the answer says were not taken."""
+    if not answer.is_ok:
+        return count
+    return min(count, count_rejected_spans(answer.body)) if path == _TRACES else 0
 
 
 def _drop_reason(answer: Answer) -> str:

@@ -70,6 +70,7 @@ def init(
     capture: str | None = None,
     enabled: bool | None = None,
     instrument: bool | None = None,
+    spool: str | os.PathLike[str] | None = None,
     tracer_provider: Any = None,
 ) -> None:
     """Start recording. The same call again does nothing; with other arguments it replaces the earlier one.
@@ -89,6 +90,8 @@ def init(
             none of these; `none` neither these nor user and session. It holds for spans of other instrumentations too.
         enabled: False makes everything a no-op.
         instrument: Switch on the GenAI instrumentations for OpenTelemetry that are installed.
+        spool: Folder in which to keep, within bounds, what cannot be delivered, until the collector is back; the next
+            process sends it, if need be. Without it, that is dropped and counted.
         tracer_provider: Take part in this provider; default the global one, which is set up if nobody did.
 
     Raises:
@@ -106,6 +109,7 @@ def init(
         capture=capture,
         enabled=enabled,
         instrument=instrument,
+        spool=None if spool is None else os.fspath(spool),
     )
     with Guard("init"), _lock:
         _apply(config, tracer_provider)
@@ -121,7 +125,7 @@ def _apply(config: Config, tracer_provider: Any) -> None:
     if state is not None and state.config == config and state.provider is provider:
         return
     resource = config.resource_attributes() if is_own else config.explicit_resource_attributes()
-    install(config, provider, Pipeline(config.endpoint, config.headers, resource, config.capture))
+    install(config, provider, Pipeline(config.endpoint, config.headers, resource, config.capture, config.spool))
     if config.instrument:
         from spanledger._instrument import instrument_installed
 

@@ -100,8 +100,11 @@ def show_value(value: Any, unit: str | None) -> str:
 def _show_number(value: float | Decimal, unit: str | None) -> str:
     if unit == "USD":
         size = abs(float(value))
+        if 0 < size < 1e-8:
+            return "<$0.00000001"
         digits = 2 if size >= 100 or size == 0 else 4 if size >= 0.01 else 8
-        return f"${value:,.{digits}f}"
+        text = f"${value:,.{digits}f}"
+        return text.rstrip("0") if digits == 8 else text
     if unit == "ratio":
         return f"{value * 100:.2f} %"
     if unit == "s":

@@ -94,7 +94,7 @@ def test_a_query_as_a_table(run: Any, collector: Collector) -> None:
     assert (asked["dimensions"], asked["granularity"], asked["order_by"]) == (["model"], "day", ["time"])
     lines = out.splitlines()
     assert lines[1].split() == ["gpt-4o", "$1,234.50", "1.25", "%"]
-    assert "$0.00000000" in lines[2]
+    assert "<$0.00000001" in lines[2]
     assert "—" in lines[2]
     assert "\x1b" not in out
     assert "[bold]x[/bold]" in out
@@ -359,6 +359,7 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
 
 def test_how_values_are_shown() -> None:
     assert show_value(Decimal(0), "USD") == "$0.00"
+    assert show_value(Decimal("0.00203"), "USD") == "$0.00203"
     assert show_value(Decimal("0.5"), "USD") == "$0.5000"
     assert show_value(1234567, "tokens") == "1,234,567"
     assert show_value(0.5, "s") == "0.500 s"
