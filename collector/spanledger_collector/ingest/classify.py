@@ -120,7 +120,7 @@ def class_of_status(status: int) -> str:
 
 @lru_cache(maxsize=8_192)
 def _class_of_name(name: str) -> str:
-    word = name.lower()
+    word = name.lower().replace(" ", "")
     for error_class, parts in _WORDS:
         if any(part in word for part in parts):
             return error_class

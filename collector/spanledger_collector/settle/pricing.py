@@ -195,10 +195,15 @@ def _find(provider: str, model: str) -> ModelInfo | None:
 
 def _names(model: str) -> list[str]:
     name = model.strip().lower().removeprefix("models/")
-    names = [name]
-    if "/" in name:
-        names.append(name.rsplit("/", 1)[1])
-    return names
+    head, slash, rest = name.partition("/")
+    if not slash:
+        return [name]
+    try:
+        get_snapshot().find_provider(None, head, None)
+    except LookupError:
+        return [name]
+    # A router's prefix, such as openai/gpt-4o; the name with it comes first, because some hosts' own names have a slash.
+    return [name, rest]
 
 
 def _is_same_model(name: str, info: ModelInfo) -> bool:
