@@ -12,8 +12,10 @@ from spanledger_dashboard.untrusted import label
 from spanledger_schema.catalogue import DIMENSIONS
 from spanledger_schema.semconv import DEFAULT_PROJECT
 
-_IN_POPOVER: Final = ("app", "feature", "model", "release")
+_FOLDED: Final = ("app", "feature", "model", "release")
 _TYPED: Final = ("user", "session")
+_OPEN: Final = "_filters_open"
+FOLDED: Final = "<style>[data-testid=stLayoutWrapper]:has(> .st-key-filters){display:none}</style>"
 _PLURAL: Final = {
     "env": "All environments",
     "app": "All apps",
@@ -31,7 +33,7 @@ def render(title: str, project: str) -> tuple[Filters, dict[str, list[str]]]:
         project: The project whose values are offered.
     """
     links.apply_pending()
-    reads = {name: data.values(project, CHOICES[name]) for name in ("env", *_IN_POPOVER)}
+    reads = {name: data.values(project, CHOICES[name]) for name in ("env", *_FOLDED)}
     offered = data.together(projects=data.projects(project), **reads)
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="bar"):
         st.title(title, anchor=False, width="stretch")
@@ -47,19 +49,36 @@ def render(title: str, project: str) -> tuple[Filters, dict[str, list[str]]]:
         )
         _project(offered["projects"], project)
         params = {"env": _choice("env", offered["env"], width=180)}
-        active = sum(bool(_stored(name)) for name in (*_IN_POPOVER, *_TYPED, "tz"))
-        with st.popover(f"Filters ({active})" if active else "Filters", icon=":material/filter_list:"):
-            params |= {name: _choice(name, offered[name]) for name in _IN_POPOVER}
-            params |= {name: [_typed(name)] for name in _TYPED}
-            params["tz"] = [_time_zone()]
+        active = sum(bool(_stored(name)) for name in (*_FOLDED, *_TYPED, "tz"))
+        text = f"Filters ({active})" if active else "Filters"
+        st.button(text, icon=":material/filter_list:", key="filters_toggle", on_click=_toggle)
         if st.button("", icon=":material/refresh:", help="Read again now", key="reload"):
             data.forget()
             st.rerun()
+    params |= _folded(offered)
     params["from"], params["to"] = _custom() if chosen == CUSTOM else ([], [])
     filters = from_params(params | {"range": [chosen or RANGE_DEFAULT], "project": [project]})
     _pills(filters)
     known = {CHOICES[name]: offered[name] for name in reads if isinstance(offered[name], list)}
     return filters, known
+
+
+def _toggle() -> None:
+    st.session_state[_OPEN] = not st.session_state.get(_OPEN, False)
+
+
+def _folded(offered: dict[str, Any]) -> dict[str, list[str]]:
+    """The filters that are seldom needed, folded away until asked for.
+
+    They are hidden and not left out, and in no popover: the browser takes what it does not hold out of the URL.
+    """
+    if not st.session_state.get(_OPEN, False):
+        st.html(FOLDED)
+    with st.container(horizontal=True, gap="small", key="filters"):
+        params = {name: _choice(name, offered[name], width=200) for name in _FOLDED}
+        params |= {name: [_typed(name)] for name in _TYPED}
+        params["tz"] = [_time_zone()]
+    return params
 
 
 def _stored(name: str) -> Any:
@@ -91,7 +110,7 @@ def _choice(name: str, offered: Any, width: Any = "stretch") -> list[str]:
 def _typed(name: str) -> str:
     dimension = DIMENSIONS[CHOICES[name]]
     return st.text_input(
-        dimension.label, key=name, bind="query-params", help=dimension.description, placeholder="exact id"
+        dimension.label, key=name, bind="query-params", help=dimension.description, placeholder="exact id", width=150
     ).strip()
 
 
@@ -112,6 +131,7 @@ def _time_zone() -> str:
         accept_new_options=True,
         format_func=lambda name: name or f"Browser ({own})",
         help="A name such as Europe/Berlin works too.",
+        width=200,
     )
     return chosen or ""
 

@@ -380,7 +380,7 @@ def test_nothing_is_ever_rendered_as_html_but_our_own_style():
         text = path.read_text()
         assert "unsafe_allow_html" not in text
         assert "components" not in text
-        assert text.count("st.html(") == text.count("st.html(STYLE)")
+        assert text.count("st.html(") == text.count("st.html(STYLE)") + text.count("st.html(FOLDED)")
 
 
 def test_the_policy_lets_a_page_speak_to_its_own_origin_only():
