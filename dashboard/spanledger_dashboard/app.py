@@ -55,7 +55,7 @@ def main() -> None:
         foot.status_line(project, zone)
     first = data.together(projects=data.projects(project), rules=data.alert_rules(project))
     if isinstance(first["projects"], ClientError):
-        cards.problem(first["projects"], "anything", "frame")
+        cards.problem(first["projects"], "this page", "frame")
         return
     mine: dict[str, Any] = next((found for found in first["projects"] if found["name"] == project), {})
     began = cards.when(mine.get("first_at"))

@@ -53,6 +53,7 @@ _BUCKETS: Final = {
     "week": timedelta(days=7),
     "month": timedelta(days=32),
 }
+_SHORT: Final = 14
 _CLOCK_TICK: Final = timedelta(seconds=10)
 
 
@@ -89,9 +90,14 @@ class Window:
         return replace(self, start=self.start - (self.end - self.start), end=self.start, current=False)
 
     @property
+    def versus(self) -> str:
+        """The same in the few letters that fit beside a key figure."""
+        return self.baseline if len(self.baseline) <= _SHORT else "vs before"
+
+    @property
     def baseline(self) -> str:
         """What a change is compared with, in words."""
-        return f"vs prior {self.label.removeprefix('Last ')}" if self.label.startswith("Last ") else "vs prior period"
+        return f"vs prior {self.label.removeprefix('Last ')}" if self.label.startswith("Last ") else "vs the time before"
 
 
 def _is_zone(name: str) -> bool:

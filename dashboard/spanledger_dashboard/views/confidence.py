@@ -11,6 +11,7 @@ import streamlit as st
 from spanledger.client import ClientError
 from spanledger_dashboard import data, scope, shape, tables
 from spanledger_dashboard import format as fmt
+from spanledger_dashboard.alert_lines import draw_thresholds
 from spanledger_dashboard.attention import drift_params
 from spanledger_dashboard.cards import card, empty, figure, problem, rows, when
 from spanledger_dashboard.charts import confidence
@@ -22,7 +23,7 @@ from spanledger_schema.query import Filter
 
 SEGMENT: Final = ("confidence_count", "confidence_p10", "confidence_p50", "confidence_p90")
 BY: Final = ("feature", "prompt_version", "release", "environment", "app")
-CHANNELS: Final = {"center": "Level", "mean": "Level", "spread": "Spread", "shape": "Shape", "tail": "Low tail"}
+VERDICTS: Final = ("alarm", "within noise", "too few")
 
 
 def render() -> None:
@@ -115,6 +116,7 @@ def _drift(here: Scope, drift: Mapping[str, Any]) -> None:
             period = (datetime.fromisoformat(reference["start"]), datetime.fromisoformat(reference["end"])) if reference else None
             moved = when(drift["moved_since"]) if drift["state"] == "moved" else None
             chart = confidence.quantiles(bands, here.palette, zone=here.zone, moved_since=moved, reference=period)
+            draw_thresholds(chart, here, "confidence_p10", "confidence_p50", "confidence_p90", "confidence_mean")
             figure(chart, "confidence_bands", f"Confidence over time: {_verdict(here, drift)[0]}.")
         if drift["message"]:
             st.text(shorten(drift["message"], 400))
@@ -138,6 +140,8 @@ def _calibration(here: Scope, found: Mapping[str, Any] | None) -> None:
     badge = ("calibrated within noise", "gray")
     if gap is not None and low is not None and high is not None and (low > 0 or high < 0):
         badge = ("over-confident", "orange") if low > 0 else ("under-confident", "blue")
+    elif found["ece"] is not None and found["ece_null_p95"] is not None and found["ece"] > found["ece_null_p95"]:
+        badge = ("off in places", "orange")
     ece = fmt.UNKNOWN if found["ece"] is None else f"{found['ece']:.3f}"
     null = fmt.UNKNOWN if found["ece_null_p95"] is None else f"{found['ece_null_p95']:.3f}"
     with card("Calibration", f"n = {found['n']:,} · ECE {ece}; a perfect source stays below {null} in 95 of 100 samples", badge):
@@ -154,12 +158,12 @@ def _channels(drift: Mapping[str, Any]) -> None:
         return
     shown = pl.DataFrame(
         {
-            "channel": [CHANNELS.get(c["channel"], str(c["channel"]).replace("_", " ")) for c in found],
+            "channel": [str(c["channel"]).replace("_", " ").capitalize() for c in found],
             "window": [str(c["window"]) for c in found],
             "n": [c["n"] for c in found],
             "z": [c["z"] for c in found],
             "effect": [c["effect"] for c in found],
-            "state": [["alarm" if c["alarm"] else "within noise"] for c in found],
+            "state": [[_channel_verdict(c)] for c in found],
         },
         strict=False,
         schema_overrides={"z": pl.Float64, "effect": pl.Float64},
@@ -179,9 +183,15 @@ def _channels(drift: Mapping[str, Any]) -> None:
             "effect": st.column_config.NumberColumn(
                 "Effect", help="How much it differs, in the channel's own unit.", format="%+.3f"
             ),
-            "state": tables.chips("Verdict", ("alarm", "within noise"), ("orange", "gray")),
+            "state": tables.chips("Verdict", VERDICTS, ("orange", "green", "gray")),
         },
     )
+
+
+def _channel_verdict(channel: Mapping[str, Any]) -> str:
+    if channel["z"] is None:
+        return VERDICTS[2]
+    return VERDICTS[0] if channel["alarm"] else VERDICTS[1]
 
 
 def _segments(here: Scope, source: str) -> None:

@@ -125,7 +125,7 @@ def _figures(here: Scope, now: Mapping[str, Any], got: Mapping[str, Any]) -> Non
     if now.get("cost_usd") and now.get("wasted_cost_usd") is not None:
         share = f"{fmt.percent(shape.exact(now['wasted_cost_usd']) / shape.exact(now['cost_usd']))} of cost"
     with st.grid(6, min_column_width=155):
-        kpi("cost_usd", now, before, here, note=here.window.baseline[:14] if here.comparable else None, spark=spark("cost_usd"))
+        kpi("cost_usd", now, before, here, note=here.window.versus if here.comparable else None, spark=spark("cost_usd"))
         kpi("cost_p50_usd", now, before, here, title="Interaction, p50", spark=spark("cost_p50_usd"))
         kpi("cost_p95_usd", now, before, here, title="Interaction, p95", spark=spark("cost_p95_usd"))
         kpi("cost_p99_usd", now, before, here, title="Interaction, p99", spark=spark("cost_p99_usd"))

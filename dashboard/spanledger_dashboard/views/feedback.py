@@ -9,6 +9,7 @@ import streamlit as st
 from spanledger.client import ClientError
 from spanledger_dashboard import data, scope, shape, tables
 from spanledger_dashboard import format as fmt
+from spanledger_dashboard.alert_lines import draw_thresholds
 from spanledger_dashboard.cards import card, empty, figure, kpi, problem, rows, when
 from spanledger_dashboard.charts import bars, rates, series
 from spanledger_dashboard.intervals import wilson
@@ -108,7 +109,7 @@ def _figures(here: Scope, now: Mapping[str, Any], got: Mapping[str, Any]) -> Non
             now,
             before,
             here,
-            note=here.window.baseline[:14] if here.comparable else None,
+            note=here.window.versus if here.comparable else None,
             spark=spark("feedback_judged"),
         )
         kpi("feedback_coverage", now, before, here, spark=spark("feedback_coverage"))
@@ -126,6 +127,7 @@ def _course(here: Scope, answer: pl.DataFrame | ClientError) -> None:
         rate = wilson(int(hits[at] or 0), int(n or 0))
         points.append((at, rate.value, rate.low, rate.high, rate.n) if rate else (at, None, None, None, 0))
     chart = series.rate_band(points, here.palette, zone=here.zone, name="positive")
+    draw_thresholds(chart, here, "feedback_positive_rate")
     figure(chart, "feedback_course", "Rate of positive feedback over time with its interval.")
 
 

@@ -9,6 +9,7 @@ import streamlit as st
 from spanledger.client import ClientError
 from spanledger_dashboard import attention, data, scope, shape, tables
 from spanledger_dashboard import format as fmt
+from spanledger_dashboard.alert_lines import draw_thresholds
 from spanledger_dashboard.cards import NO_BASELINE, card, empty, figure, kpi, problem, rows, unit_of
 from spanledger_dashboard.charts import bars, series
 from spanledger_dashboard.links import go
@@ -107,7 +108,7 @@ def _figures(here: Scope, now: Mapping[str, Any], before: Mapping[str, Any], got
 
     source, sure, sure_before, sure_spark = _confidence(here, got)
     with st.grid(6, min_column_width=155):
-        kpi("cost_usd", now, before, here, note=here.window.baseline[:14] if here.comparable else None, spark=spark("cost_usd"))
+        kpi("cost_usd", now, before, here, note=here.window.versus if here.comparable else None, spark=spark("cost_usd"))
         kpi(
             "cost_per_interaction_usd",
             now,
@@ -132,7 +133,7 @@ def _figures(here: Scope, now: Mapping[str, Any], before: Mapping[str, Any], got
             now,
             before,
             here,
-            note=here.window.baseline[:14] if here.comparable else None,
+            note=here.window.versus if here.comparable else None,
             spark=spark("duration_p95_s"),
         )
 
@@ -169,6 +170,7 @@ def _spend(here: Scope, answer: pl.DataFrame | ClientError) -> None:
         return
     partial = shape.running(here.window)
     chart = series.stack(found, unit_of("cost_usd"), here.palette, zone=here.zone, partial=partial, order=here.order("model"))
+    draw_thresholds(chart, here, "cost_usd")
     first = next(iter(found))
     figure(chart, "overview_spend", f"Cost by model over time; {first} cost most.")
 
