@@ -8,7 +8,7 @@ import streamlit as st
 
 from spanledger.client import ClientError
 from spanledger_dashboard import bar, cards, data, foot, links, scope
-from spanledger_dashboard.state import from_params, window
+from spanledger_dashboard.state import from_params, since, window
 from spanledger_dashboard.theme import palette
 
 HERE: Final = Path(__file__).resolve().parent
@@ -50,7 +50,6 @@ def main() -> None:
     project = from_params({"project": [wanted]}).project
     filters, known = bar.render(chosen.title, project)
     zone = filters.zone(st.context.timezone)
-    within = window(filters, datetime.now(UTC), zone)
     with st.sidebar:
         foot.status_line(project, zone)
     first = data.together(projects=data.projects(project), rules=data.alert_rules(project))
@@ -59,6 +58,7 @@ def main() -> None:
         return
     mine: dict[str, Any] = next((found for found in first["projects"] if found["name"] == project), {})
     began = cards.when(mine.get("first_at"))
+    within = since(window(filters, datetime.now(UTC), zone), began)
     rules = first["rules"] if isinstance(first["rules"], list) else []
     scope.put(scope.Scope(filters, within, palette(st.context.theme.type), tuple(rules), known, began))
     if foot.has_data(first["projects"], project) or chosen.url_path == "alerts":

@@ -16,6 +16,7 @@ UNKNOWN: Final = "–"
 Number = Decimal | float | int
 _SUFFIXES: Final = ((Decimal(10**9), "B"), (Decimal(10**6), "M"), (Decimal(10**3), "k"))
 _COMPACT_FROM: Final = Decimal(10_000)
+_COMPACT_LEAST: Final = Decimal("0.0001")
 _PER_THOUSAND_BELOW: Final = Decimal("0.001")
 
 
@@ -38,7 +39,7 @@ def _compact(value: Decimal) -> str | None:
 
 
 def money(value: Number | None, *, compact: bool = False) -> str:
-    """Dollars: none after the point from 100, two from 1, else two significant digits; `compact` writes $19.9k."""
+    """Dollars: none after the point from 100, two from 1, else two significant digits; `compact` writes $19.9k and < $0.0001."""
     if value is None:
         return UNKNOWN
     exact = _decimal(value)
@@ -47,6 +48,8 @@ def money(value: Number | None, *, compact: bool = False) -> str:
         return "$0"
     if compact and (short := _compact(size)):
         return f"{sign}${short}"
+    if compact and size < _COMPACT_LEAST:
+        return f"> -${_COMPACT_LEAST}" if sign else f"< ${_COMPACT_LEAST}"
     if size >= Decimal("99.995"):
         return f"{sign}${size:,.0f}"
     if size >= Decimal("0.995"):

@@ -220,6 +220,17 @@ def window(filters: Filters, now: datetime, zone: str) -> Window:
     return Window(bucket_start(end - length, granularity, zone), end, granularity, zone, RANGE_LABELS[filters.range], True)
 
 
+def since(within: Window, began: datetime | None) -> Window:
+    """The window from when there is data, in buckets that suit so short a time; unchanged where data covers it.
+
+    A day in hours shows nothing of an application that was instrumented ten minutes ago.
+    """
+    if began is None or not within.start < began < within.end or not within.current:
+        return within
+    granularity = _granularity(within.end - began)
+    return replace(within, start=bucket_start(began, granularity, within.zone), granularity=granularity)
+
+
 def _granularity(length: timedelta) -> str:
     return next((name for most, name in _STEPS if length <= most), "month")
 

@@ -33,6 +33,7 @@ def test_compact_money_for_key_figures():
     assert fmt.money(Decimal("19912"), compact=True) == "$19.9k"
     assert fmt.money(Decimal("1990000"), compact=True) == "$2.0M"
     assert fmt.money(Decimal("9240"), compact=True) == "$9,240"
+    assert fmt.money(Decimal("0.0000036"), compact=True) == "< $0.0001"
 
 
 def test_a_tiny_cost_of_one_interaction_is_given_for_a_thousand():

@@ -17,6 +17,7 @@ from spanledger_dashboard.state import (
     interaction_params,
     narrowed,
     query_filters,
+    since,
     to_params,
     window,
 )
@@ -131,3 +132,13 @@ def test_days_of_a_clock_change_are_23_and_25_hours_long():
     autumn = bucket_start(datetime(2026, 10, 25, 12, tzinfo=UTC), "day", "Europe/Berlin")
     assert bucket_end(spring, "day", "Europe/Berlin") - spring == timedelta(hours=23)
     assert bucket_end(autumn, "day", "Europe/Berlin") - autumn == timedelta(hours=25)
+
+
+def test_a_young_project_is_shown_in_minutes_and_an_old_one_as_asked():
+    day = window(Filters(range="24h"), NOW, "UTC")
+    young = since(day, NOW - timedelta(minutes=12))
+    assert young.granularity == "minute"
+    assert young.start == datetime(2026, 11, 22, 13, 51, tzinfo=UTC)
+    assert young.end == day.end
+    assert since(day, NOW - timedelta(days=40)) == day
+    assert since(day, None) == day
