@@ -16,18 +16,15 @@ from dataclasses import dataclass
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from spanledger_collector.errors import SpanledgerError, StoreRefused, StoreUnavailable
 from spanledger_collector.settle.run import Settler
+from spanledger_collector.store.partitions import insert_by_days
 from spanledger_collector.store.protocol import Store
 from spanledger_collector.telemetry import Counters
 from spanledger_schema.spans import SpanRow
 
 _LOGGER: Final = logging.getLogger(__name__)
-_NS_PER_DAY: Final = 86_400_000_000_000
-_DAYS_MAX: Final = 30
-"""ClickHouse refuses a block that touches more than 100 partitions, and each one costs a whole insert."""
 
 
 @dataclass(slots=True)
@@ -151,24 +148,13 @@ class Writer:
         waiting = None
         if contents:
             content = contents[0] if len(contents) == 1 else pa.concat_tables(contents)
-            waiting = self._content_pool.submit(self._insert_by_days, "span_content", content)
+            waiting = self._content_pool.submit(insert_by_days, self._store, "span_content", content, "commit-content")
         try:
             tables = [parcel.spans for parcel in group]
-            self._insert_by_days("spans", tables[0] if len(tables) == 1 else pa.concat_tables(tables))
+            insert_by_days(self._store, "spans", tables[0] if len(tables) == 1 else pa.concat_tables(tables), "commit-spans")
         finally:
             if waiting is not None:
                 waiting.result()
-
-    def _insert_by_days(self, table: str, rows: pa.Table) -> None:
-        days = pc.divide(rows.column("start_time").cast(pa.int64()), _NS_PER_DAY)
-        distinct = pc.unique(days)
-        if len(distinct) <= _DAYS_MAX:
-            self._store.insert(table, rows, f"commit-{table}")
-            return
-        ordered = distinct.sort()
-        for start in range(0, len(ordered), _DAYS_MAX):
-            part = rows.filter(pc.is_in(days, ordered.slice(start, _DAYS_MAX)))
-            self._store.insert(table, part, f"commit-{table}")
 
     def _answer(self, group: list[Parcel], error: SpanledgerError | None) -> None:
         by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}

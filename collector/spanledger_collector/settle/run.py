@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Final
 
 from spanledger_collector.errors import SpanledgerError
 from spanledger_collector.settle.recent import RecentTraces, Trace
@@ -19,6 +19,7 @@ from spanledger_collector.settle.rules import settle
 from spanledger_collector.settle.seen import SeenTraces
 from spanledger_collector.store import arrow, ledger
 from spanledger_collector.store.ledger import Key, keep_best, read_history
+from spanledger_collector.store.partitions import insert_by_days
 from spanledger_collector.store.protocol import Store
 from spanledger_collector.telemetry import Counters
 from spanledger_schema.spans import CallRow, Feedback, InteractionRow, SpanRow
@@ -302,11 +303,11 @@ class Settler:
         self._version = max(self._version + 1, time.time_ns())
         waiting = None
         if written.calls:
-            rows: Any = arrow.call_table(written.calls, self._version, written.calls_deleted)
-            waiting = self._pool.submit(self._store.insert, "calls", rows, "settle-calls")
+            rows = arrow.call_table(written.calls, self._version, written.calls_deleted)
+            waiting = self._pool.submit(insert_by_days, self._store, "calls", rows, "settle-calls")
         if written.interactions:
             table = arrow.interaction_table(written.interactions, self._version, written.interactions_deleted)
-            self._store.insert("interactions", table, "settle")
+            insert_by_days(self._store, "interactions", table, "settle")
         if waiting is not None:
             waiting.result()
 
