@@ -1,6 +1,6 @@
 """What needs attention: computed from the answers, at most three things, the gravest first, nothing when all is well."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,11 +15,13 @@ from spanledger_dashboard.foot import stale_for
 from spanledger_dashboard.intervals import Z_ATTENTION, difference_z
 from spanledger_dashboard.links import link
 from spanledger_dashboard.scope import Scope
+from spanledger_dashboard.state import ask, iso
 from spanledger_dashboard.theme import SERIES_MAX
 from spanledger_dashboard.untrusted import label, shorten
 
 SERIES: Final = SERIES_MAX
 SHOWN: Final = 3
+SOURCES: Final = 3
 STALE_S: Final = 15 * 60
 SPEND_RISE: Final = 0.5
 _SEVERITIES: Final = ("critical", "warning", "info")
@@ -41,16 +43,19 @@ def firing(rules: Sequence[Mapping[str, Any]]) -> list[Item]:
     return [Item(f"Alert is firing: {shorten(rule['name'])} ({rule['severity']})", "alerts", "Open alerts") for rule in burning]
 
 
-def failures(now: Mapping[str, Any], before: Mapping[str, Any], modes: Sequence[shape.Change], baseline: str) -> list[Item]:
-    """A failure rate that rose by more than chance shows once in a thousand looks."""
+def failures_rose(now: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Whether the failure rate rose by more than chance shows once in a thousand looks."""
     if not before.get("interactions") or not now.get("interactions"):
-        return []
+        return False
     z = difference_z(int(now["failures"]), int(now["interactions"]), int(before["failures"]), int(before["interactions"]))
-    if z < Z_ATTENTION:
-        return []
+    return z >= Z_ATTENTION
+
+
+def failures(now: Mapping[str, Any], before: Mapping[str, Any], modes: Sequence[shape.Change], baseline: str) -> Item:
+    """A failure rate that rose, and the mode that grew most."""
     rise = f"Failure rate rose to {fmt.percent(now['failure_rate'])} from {fmt.percent(before['failure_rate'])} {baseline}"
-    grown = [change for change in modes if change.difference > 0]
-    return [Item(f"{rise}, mostly {grown[0].label.replace('_', ' ')}" if grown else rise, "failures", "Open failures")]
+    grown = [change for change in modes if change.difference > 0 and change.key != (None,)]
+    return Item(f"{rise}, mostly {grown[0].label.replace('_', ' ')}" if grown else rise, "failures", "Open failures")
 
 
 def spend(now: Mapping[str, Any], before: Mapping[str, Any], parts: Sequence[shape.Change], baseline: str) -> list[Item]:
@@ -64,16 +69,13 @@ def spend(now: Mapping[str, Any], before: Mapping[str, Any], parts: Sequence[sha
     return [Item(f"{text}, mostly {grown[0].label}" if grown else text, "costs", "Open costs")]
 
 
-def unpriced(now: Mapping[str, Any], models: pl.DataFrame | ClientError) -> list[Item]:
+def unpriced(now: Mapping[str, Any], models: pl.DataFrame | ClientError | None) -> list[Item]:
     """Generations whose cost is unknown: the sum understates the spend."""
     n = int(now.get("unpriced_generations") or 0)
     if not n:
         return []
-    names = (
-        []
-        if isinstance(models, ClientError)
-        else [shorten(m, 30) for m, count in models.select("model", "unpriced_generations").iter_rows() if count]
-    )
+    counted = models.select("model", "unpriced_generations").iter_rows() if isinstance(models, pl.DataFrame) else ()
+    names = [shorten(model, 30) for model, count in counted if count]
     of = f" of {fmt.listing(names)}" if names else ""
     verb = "generation has" if n == 1 else "generations have"
     return [Item(f"{n:,} {verb} no price{of}: cost is understated", "costs", "Open costs")]
@@ -108,19 +110,18 @@ def moved(answers: Mapping[str, Any], zone: str) -> list[Item]:
 
 def banner(here: Scope, now: Mapping[str, Any], before: Mapping[str, Any], got: Mapping[str, Any]) -> None:
     """Draw the banner, if there is anything to say."""
-
-    def differences(name: str, dimensions: list[str], measure: str) -> list[shape.Change]:
-        sides = (got[name], got[f"{name}_before"])
-        return [] if any(isinstance(side, ClientError) for side in sides) else shape.changes(*sides, dimensions, measure)
-
-    modes = [change for change in differences("modes", ["failure_mode"], "failures") if change.key != (None,)]
-    items = [
-        *firing(here.rules),
-        *(stale(got["status"], here.zone) if here.window.current else []),
-        *(_risen(here, now, before, modes, differences("parts", ["feature", "model"], "cost_usd")) if here.comparable else []),
-        *moved(_drifts(here, got["sure"]), here.zone),
-        *unpriced(now, got["unpriced"]),
-    ]
+    compared = before if here.comparable else {}
+    why = data.together(**_reasons(here, now, compared))
+    items = firing(here.rules)
+    if here.window.current:
+        items += stale(got["status"], here.zone)
+    if failures_rose(now, compared):
+        modes = _differences(why["modes"], why["modes_before"], ["failure_mode"], "failures")
+        items.append(failures(now, compared, modes, here.window.baseline))
+    parts = _differences(got["parts"], got["parts_before"], ["feature", "model"], "cost_usd")
+    items += spend(now, compared, parts, here.window.baseline)
+    items += moved({source: got[name] for name, source in drift_sources(here).items()}, here.zone)
+    items += unpriced(now, why.get("unpriced"))
     if not items:
         return
     with st.container(border=True, key="attention", gap="xsmall"):
@@ -137,25 +138,38 @@ def banner(here: Scope, now: Mapping[str, Any], before: Mapping[str, Any], got: 
                     st.text(item.text)
 
 
-def _risen(
-    here: Scope, now: Mapping[str, Any], before: Mapping[str, Any], modes: Sequence[shape.Change], parts: Sequence[shape.Change]
-) -> list[Item]:
-    baseline = here.window.baseline
-    return [*failures(now, before, modes, baseline), *spend(now, before, parts, baseline)]
+def _reasons(here: Scope, now: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Callable[[], Any]]:
+    """What is only asked once something is known to be wrong."""
+    within, filters, project = here.window, here.filters, here.project
+    reads: dict[str, Callable[[], Any]] = {}
+    if failures_rose(now, before):
+        reads["modes"] = data.query(project, ask(filters, within, ["failures"], ["failure_mode"]))
+        reads["modes_before"] = data.query(project, ask(filters, within.previous, ["failures"], ["failure_mode"]))
+    if now.get("unpriced_generations"):
+        by_model = ask(filters, within, ["unpriced_generations"], ["model"], order=["-unpriced_generations"])
+        reads["unpriced"] = data.query(project, by_model)
+    return reads
 
 
-def _drifts(here: Scope, sure: pl.DataFrame | ClientError) -> dict[str, Any]:
-    if isinstance(sure, ClientError) or not sure.height:
-        return {}
-    ranked = sure.filter(pl.col("confidence_source").is_not_null()).sort("confidence_count", descending=True)
-    sources = [str(name) for name in ranked["confidence_source"].head(3)]
-    read = {f"s{i}": data.drift(here.project, **drift_params(here, source)) for i, source in enumerate(sources)}
-    answers = data.together(**read)
-    return {source: answers[f"s{i}"] for i, source in enumerate(sources)}
+def _differences(now: Any, before: Any, dimensions: list[str], measure: str) -> list[shape.Change]:
+    if isinstance(now, ClientError) or isinstance(before, ClientError):
+        return []
+    return shape.changes(now, before, dimensions, measure)
+
+
+def drift_sources(here: Scope) -> dict[str, str]:
+    """Names for the drift reads of the busiest confidence sources."""
+    return {f"drift_{index}": source for index, source in enumerate(here.known.get("confidence_source", [])[:SOURCES])}
+
+
+def drift_reads(here: Scope) -> dict[str, Callable[[], Any]]:
+    """Whether confidence moved, for each of `drift_sources`."""
+    return {name: data.drift(here.project, **drift_params(here, source)) for name, source in drift_sources(here).items()}
 
 
 def drift_params(here: Scope, source: str) -> dict[str, str]:
     """Parameters of the drift read: one app and one feature only when exactly one is chosen."""
     chosen = {name: values[0] for name, values in here.filters.choices.items() if name in ("app", "feature") and len(values) == 1}
-    start, end = here.window.start.isoformat(), here.window.end.isoformat()
-    return {"source": source, "start": start.replace("+00:00", "Z"), "end": end.replace("+00:00", "Z"), **chosen}
+    # Drift is a matter of hours: whole minutes let all pages and readers share one answer.
+    end = here.window.end.replace(second=0, microsecond=0)
+    return {"source": source, "start": iso(here.window.start), "end": iso(end), **chosen}

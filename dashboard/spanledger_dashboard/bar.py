@@ -34,7 +34,8 @@ def render(title: str, project: str) -> tuple[Filters, dict[str, list[str]]]:
     """
     links.apply_pending()
     reads = {name: data.values(project, CHOICES[name]) for name in ("env", *_FOLDED)}
-    offered = data.together(projects=data.projects(project), **reads)
+    sources = data.values(project, "confidence_source")
+    offered = data.together(projects=data.projects(project), confidence_source=sources, **reads)
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="bar"):
         st.title(title, anchor=False, width="stretch")
         chosen = st.selectbox(
@@ -59,7 +60,8 @@ def render(title: str, project: str) -> tuple[Filters, dict[str, list[str]]]:
     params["from"], params["to"] = _custom() if chosen == CUSTOM else ([], [])
     filters = from_params(params | {"range": [chosen or RANGE_DEFAULT], "project": [project]})
     _pills(filters)
-    known = {CHOICES[name]: offered[name] for name in reads if isinstance(offered[name], list)}
+    dimensions = {name: CHOICES[name] for name in reads} | {"confidence_source": "confidence_source"}
+    known = {dimension: offered[name] for name, dimension in dimensions.items() if isinstance(offered[name], list)}
     return filters, known
 
 

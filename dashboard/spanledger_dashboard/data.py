@@ -76,8 +76,6 @@ def _get(url: str, project: str, what: str, parameters: str) -> Any:
             return client.interactions(project=project, **given)
         case "interaction":
             return client.interaction(given["id"], project=project)
-        case "drift":
-            return client.drift(project=project, **given)
         case "alert_rules":
             return client.alert_rules(project=project)
         case "alert_events":
@@ -93,6 +91,11 @@ def _get(url: str, project: str, what: str, parameters: str) -> Any:
 @st.cache_data(ttl=_SETTLED_S, max_entries=_KEPT, show_spinner=False)
 def _values(url: str, project: str, dimension: str) -> list[str]:
     return _client(url).values(dimension, limit=500, project=project)
+
+
+@st.cache_data(ttl=_SETTLED_S, max_entries=_KEPT, show_spinner=False)
+def _drift(url: str, project: str, parameters: str) -> dict[str, Any]:
+    return _client(url).drift(project=project, **json.loads(parameters))
 
 
 def _read(project: str, what: str, **parameters: Any) -> Callable[[], Any]:
@@ -112,7 +115,8 @@ def interaction(project: str, id: str) -> Callable[[], dict[str, Any]]:
 
 def drift(project: str, **parameters: Any) -> Callable[[], dict[str, Any]]:
     """A read of how one confidence source compares with its reference."""
-    return _read(project, "drift", **parameters)
+    text = json.dumps(parameters, sort_keys=True)
+    return lambda: _drift(endpoint(), project, text)
 
 
 def alert_rules(project: str) -> Callable[[], list[dict[str, Any]]]:
@@ -149,6 +153,7 @@ def forget() -> None:
     _query.clear()
     _get.clear()
     _values.clear()
+    _drift.clear()
 
 
 def preview_alert(project: str, rule: dict[str, Any], start: datetime, end: datetime) -> Callable[[], dict[str, Any]]:

@@ -83,10 +83,8 @@ def _read(here: Scope) -> dict[str, Any]:
         parts_before=data.query(project, ask(filters, past, ["cost_usd"], ["feature", "model"])),
         features=data.query(project, ask(filters, within, BY_FEATURE, ["feature"], order=["-interactions"], limit=FEATURES_MAX)),
         feature_course=data.query(project, ask(filters, within, ["cost_usd"], ["feature"], over_time=True)),
-        modes=data.query(project, ask(filters, within, ["failures"], ["failure_mode"])),
-        modes_before=data.query(project, ask(filters, past, ["failures"], ["failure_mode"])),
-        unpriced=data.query(project, ask(filters, within, ["unpriced_generations"], ["model"], order=["-unpriced_generations"])),
         status=lambda: data.status(project),
+        **attention.drift_reads(here),
     )
 
 
