@@ -137,6 +137,7 @@ def test_capture_modes_hold_for_spans_of_other_instrumentations(collector: Colle
             "input.value": "secret",
             "llm.input_messages.0.message.content": "secret",
             "user.id": "u",
+            "gen_ai.conversation.id": "c",
             "llm.token_count.prompt": 3,
         }
         with pytest.raises(KeyError), tracer.start_as_current_span("llm", attributes=attributes):
@@ -147,10 +148,13 @@ def test_capture_modes_hold_for_spans_of_other_instrumentations(collector: Colle
     assert "secret" not in metadata + none
     assert "user.id" in metadata
     assert "user.id" not in none
+    assert "gen_ai.conversation.id" in metadata
+    assert "gen_ai.conversation.id" not in none
     assert "llm.token_count.prompt" in none
 
 
-def test_trouble_that_passes_is_waited_out(sdk: Collector) -> None:
+def test_trouble_that_passes_is_waited_out(sdk: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_pipeline, "_BACKOFF_FIRST_S", 0.05)
     sdk.replies = [(503, {}, b""), (429, {}, b""), (502, {}, b"")]
     record("m")
     assert spanledger.flush(10)
@@ -203,6 +207,16 @@ def test_a_span_that_cannot_be_encoded_costs_only_itself(sdk: Collector, provide
     assert spanledger.flush()
     assert sdk.names() == ["chat good"]
     assert spanledger.stats().spans_dropped == {"unencodable": 1}
+
+
+def test_text_that_is_no_unicode_is_sent_with_replacements(sdk: Collector) -> None:
+    with spanledger.interaction("a", input="caf\u00e9 \ud800", tags={"k\ud800": "\udfff"}) as it:
+        it.record(output=["\ud800"])
+    spanledger.feedback(it.id, "helpful", "\ud800", comment="\ud800")
+    assert spanledger.flush()
+    assert spanledger.stats().spans_dropped == spanledger.stats().feedback_dropped == {}
+    assert "caf\u00e9 ?".encode() in sdk.exports()[0].SerializeToString()
+    assert sdk.feedback()[0]["value"] == "?"
 
 
 def test_an_idle_connection_that_the_server_closed_is_not_a_failure(sdk: Collector) -> None:

@@ -485,6 +485,22 @@ def test_leaving_in_another_order_or_task_leaks_nothing(captured_spans: Captured
     assert [r.message for r in caplog.records] == []
 
 
+def test_a_span_that_is_left_in_a_copy_of_its_context_is_not_current_there(captured_spans: Captured) -> None:
+    async def leave(it: Any) -> None:
+        it.__exit__(None, None, None)
+        assert not trace.get_current_span().is_recording()
+        with spanledger.tool("next"):
+            pass
+
+    async def main() -> None:
+        it = spanledger.interaction("a")
+        it.__enter__()
+        await asyncio.create_task(leave(it))
+
+    asyncio.run(main())
+    assert captured_spans.one("execute_tool next").parent_id is None
+
+
 def test_a_background_task_stays_in_the_trace_of_the_interaction_that_started_it(captured_spans: Captured) -> None:
     async def later() -> None:
         await asyncio.sleep(0.01)

@@ -102,8 +102,8 @@ def test_one_instrumentation_per_client_and_none_that_is_not_about_ai(monkeypatc
         name: Instrumentor()
         for name in (
             "opentelemetry-instrumentation-openai",
-            "openinference-instrumentation-openai",
             "opentelemetry_instrumentation_genai_openai",
+            "openinference-instrumentation-openai",
             "opentelemetry-instrumentation-anthropic",
             "openinference-instrumentation-langchain",
             "opentelemetry-instrumentation-django",
