@@ -15,7 +15,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 SPANS = 512
-_WORDS = ["the", "ledger", "of", "every", "interaction", "shows", "what", "a", "model", "was", "asked", "and", "what", "it", "answered", "how", "sure", "it", "was", "how", "long", "it", "took", "what", "it", "cost", "and", "what", "its", "users", "thought", "of", "it", "so", "that", "a", "team", "can", "see", "and", "control", "its", "product", "in", "production", "every", "day"]
+_TEXT = (
+    "the ledger of every interaction shows what a model was asked and what it answered how sure it was how long it took what it "
+    "cost and what its users thought of it so that a team can see and control its product in production every day"
+)
+_WORDS = _TEXT.split()
 _MODELS = ("gpt-4o", "gpt-4o-mini", "gpt-4.1-mini", "gpt-5-mini")
 
 

@@ -10,6 +10,8 @@ from live import LiveCollector
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
 from otlp_kit import S, chat, recorded, request, span_hex, trace_hex
 
+from spanledger_collector.store.compact import compact_one
+
 MEASURES = ["interactions", "spans", "generations", "cost_usd", "input_tokens", "output_tokens"]
 
 
@@ -194,3 +196,19 @@ def test_with_a_key_every_request_needs_it() -> None:
         assert live.http.get("/api/v1/projects").status_code == 401
     finally:
         live.stop()
+
+
+def test_closed_days_become_one_part_and_say_the_same(collector: LiveCollector, project: str) -> None:
+    store = collector.parts.store
+    at = time.time() - 3 * 86_400
+    for number in range(1, 6):
+        collector.send(request(S(1, trace=number, attrs=chat()), at=at), project)
+        collector.settled()
+    before = collector.ask(MEASURES, project)
+    folded = []
+    while (name := compact_one(store, time.strftime("%Y%m%d", time.gmtime()), quiet_s=0)) is not None:
+        folded.append(name)
+    day = time.strftime("%Y%m%d", time.gmtime(at))
+    assert f"interactions/{day}" in folded
+    assert f"calls/{day}" in folded
+    assert collector.ask(MEASURES, project) == before

@@ -12,6 +12,7 @@ from spanledger_collector.ingest.intake import Intake
 from spanledger_collector.ingest.writer import Writer
 from spanledger_collector.settings import Settings
 from spanledger_collector.settle.run import Settler
+from spanledger_collector.store.compact import Compactor
 from spanledger_collector.store.protocol import Store
 from spanledger_collector.telemetry import Counters
 from spanledger_schema.semconv import DEFAULT_PROJECT, PROJECT_HEADER
@@ -28,6 +29,7 @@ class Services:
     writer: Writer
     intake: Intake
     evaluator: Evaluator
+    compactor: Compactor
     decode_pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "decode"))
     open_bytes: int = 0
 

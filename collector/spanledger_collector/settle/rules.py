@@ -46,7 +46,11 @@ def settle(rows: Iterable[SpanRow], feedback: Sequence[Feedback] = ()) -> Settle
         interaction, own = _settle_group(group, feedback)
         interactions.append(interaction)
         call_rows.extend(own)
-    return Settled(interactions, call_rows, {node.row.span_id: node.verdict for node in nodes if node.verdict != CALL})
+    verdicts = {node.row.span_id: node.verdict for node in nodes if node.verdict != CALL}
+    for node in nodes:
+        # Parents and children point at each other; cut loose, they are freed at once instead of by the cycle collector.
+        node.children.clear()
+    return Settled(interactions, call_rows, verdicts)
 
 
 def _groups(nodes: list[Node], calls: list[Node]) -> list[_Group]:
