@@ -106,6 +106,14 @@ def duration(seconds: Number | None) -> str:
     return _clockwork(round(exact))
 
 
+def duration_roughly(seconds: Number | None) -> str:
+    """A time span in one unit, for where there is little room: 4.5 h."""
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds is not None and float(seconds) >= size:
+            return f"{float(seconds) / size:.1f}".removesuffix(".0") + f" {unit}"
+    return duration(seconds)
+
+
 def _clockwork(seconds: int) -> str:
     for size, unit, smaller, smaller_unit in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s")):
         if seconds >= size:

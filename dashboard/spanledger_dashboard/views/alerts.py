@@ -205,7 +205,7 @@ def _preview(here: Scope, rule: Mapping[str, Any], wrong: Sequence[str]) -> None
 
 
 def _length(length: timedelta | None) -> str:
-    return fmt.UNKNOWN if length is None else fmt.duration(length.total_seconds())
+    return fmt.UNKNOWN if length is None else fmt.duration_roughly(length.total_seconds())
 
 
 def _history(here: Scope, events: list[dict[str, Any]] | ClientError) -> None:
@@ -223,7 +223,7 @@ def _history(here: Scope, events: list[dict[str, Any]] | ClientError) -> None:
             "group": [group_name(event["group"] or {}) for event in events],
             "summary": [shorten(event["summary"], 200) for event in events],
             "window": [_span(here, event) for event in events],
-            "delivery": [shorten(event["delivery"], 80) for event in events],
+            "delivery": [_delivery(event["delivery"]) for event in events],
         }
     )
     st.dataframe(
@@ -243,6 +243,15 @@ def _history(here: Scope, events: list[dict[str, Any]] | ClientError) -> None:
             "delivery": tables.words("Delivery"),
         },
     )
+
+
+def _delivery(outcomes: Any) -> str:
+    """What became of each notification."""
+    if not outcomes:
+        return "nobody to notify"
+    if isinstance(outcomes, Mapping):
+        return ", ".join(f"{shorten(str(target), 60)}: {shorten(str(outcome), 80)}" for target, outcome in outcomes.items())
+    return shorten(str(outcomes), 120)
 
 
 def _span(here: Scope, event: Mapping[str, Any]) -> str:

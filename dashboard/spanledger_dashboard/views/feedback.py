@@ -47,7 +47,8 @@ def render() -> None:
         label_visibility="collapsed",
         format_func=lambda name: f"{name}s",
     )
-    where = [Filter("feedback_source", "in", (source or SOURCES[0],))]
+    # Without a filter the measures count users' feedback, and interactions are all interactions.
+    where = [Filter("feedback_source", "in", (source,))] if source and source != SOURCES[0] else []
     got = _read(here, where)
     if isinstance(got["now"], ClientError):
         problem(got["now"], "the feedback", "feedback")
@@ -56,7 +57,7 @@ def render() -> None:
     if not now.get("feedback_count"):
         _none_yet(now, source or SOURCES[0])
         return
-    _figures(here, now, got)
+    _figures(here, now, got, by_users=not where)
     left, right = st.columns([5, 4], gap="small")
     with left, card("Positive rate over time", f"{fmt.bucket(here.window.granularity)}, with its 95 % Wilson interval"):
         _course(here, got["course"])
@@ -64,7 +65,7 @@ def render() -> None:
         _by(here, where, now)
     left, right = st.columns([4, 5], gap="small")
     with left:
-        _funnel(here, now)
+        _funnel(here, now, by_users=not where)
     with right, card("By name", "What was judged"):
         _names(here, got["names"])
     with card("Latest negative feedback"):
@@ -92,7 +93,7 @@ def _none_yet(now: Mapping[str, Any], source: str) -> None:
         st.code('spanledger.feedback(interaction_id, "helpful", True, comment="…")', language="python")
 
 
-def _figures(here: Scope, now: Mapping[str, Any], got: Mapping[str, Any]) -> None:
+def _figures(here: Scope, now: Mapping[str, Any], got: Mapping[str, Any], *, by_users: bool) -> None:
     within, answer = here.window, got["before"]
     before = {} if isinstance(answer, ClientError) or not answer.height else shape.only(shape.positives(answer))
     course = got["course"]
@@ -112,8 +113,11 @@ def _figures(here: Scope, now: Mapping[str, Any], got: Mapping[str, Any]) -> Non
             note=here.window.versus if here.comparable else None,
             spark=spark("feedback_judged"),
         )
-        kpi("feedback_coverage", now, before, here, spark=spark("feedback_coverage"))
-        kpi("cost_per_positive_interaction_usd", now, before, here, title="Cost per positive")
+        if by_users:
+            kpi("feedback_coverage", now, before, here, spark=spark("feedback_coverage"))
+            kpi("cost_per_positive_interaction_usd", now, before, here, title="Cost per positive")
+        else:
+            kpi("interactions", now, before, here, title="Judged interactions")
 
 
 def _course(here: Scope, answer: pl.DataFrame | ClientError) -> None:
@@ -156,9 +160,9 @@ def _by(here: Scope, where: Sequence[Filter], now: Mapping[str, Any]) -> None:
         figure(rates.dots(found, here.palette, overall=overall), "feedback_by", f"Positive rate by {by} with intervals.")
 
 
-def _funnel(here: Scope, now: Mapping[str, Any]) -> None:
-    coverage = fmt.percent(now["feedback_coverage"])
-    with card("From answers to judgements", f"{fmt.count(now['interactions'])} interactions, {coverage} of them judged"):
+def _funnel(here: Scope, now: Mapping[str, Any], *, by_users: bool) -> None:
+    of_all = f", {fmt.percent(now['feedback_coverage'])} of them judged" if by_users else " with a judgement"
+    with card("From answers to judgements", f"{fmt.count(now['interactions'])} interactions{of_all}"):
         judged, positive = int(now["feedback_judged"]), int(now["positive"])
         steps = [("All feedback", int(now["feedback_count"])), ("Positive or negative", judged), ("Positive", positive)]
         steps.append(("Negative", judged - positive))

@@ -101,7 +101,7 @@ def busy_world(now: datetime, *, days: int = 62, per_day: int = 60, seed: int = 
     world.events = [
         {"id": "e1", "rule_id": "r1", "rule_name": "Failure rate of support", "group": {}, "kind": "fired", "value": 0.081,
          "threshold": "0.06", "at": iso(now - timedelta(hours=2)), "window_start": iso(now - timedelta(hours=3)),
-         "window_end": iso(now - timedelta(hours=2)), "summary": "Failure rate 8.1% > 6%", "delivery": "delivered"},
+         "window_end": iso(now - timedelta(hours=2)), "summary": "Failure rate 8.1% > 6%", "delivery": {"oncall@example.com": "delivered"}},
     ]  # fmt: skip
     world.drift = drift(now)
     return world
@@ -211,7 +211,6 @@ def answer(world: World, raw: dict[str, Any]) -> bytes:
     for f in query.filters:
         if f.dimension == "feedback_source":
             scope = tuple(str(v) for v in f.values)
-            continue
         keep = C(_column(f.dimension)).is_in([v for v in f.values if v is not None])
         keep = keep.fill_null(False) | (C(_column(f.dimension)).is_null() if None in f.values else pl.lit(False))
         frame = frame.filter(~keep if f.op == "not_in" else keep)

@@ -160,6 +160,21 @@ def test_too_few_labels_make_no_diagram_and_no_verdict(open_page, world):
     assert "No labels" in words(app)
 
 
+def test_the_history_says_what_became_of_each_notification(open_page):
+    table = next(d.value for d in open_page("alerts", range="7d").dataframe if "delivery" in d.value.columns)
+    assert list(table["delivery"]) == ["oncall@example.com: delivered"]
+
+
+def test_coverage_is_a_part_of_all_interactions(open_page, world):
+    shown = figures(open_page("feedback", range="30d"))
+    assert 0 < int(shown["Feedback coverage"].rstrip("%")) < 50
+    for r in world.rows[-100:]:
+        r |= {"feedback_source": "reviewer", "feedback_name": "grounded", "positive": True}
+    app = open_page("feedback", range="30d", v_source="reviewers")
+    assert figures(app)["Positive feedback"] == "100%"
+    assert "Feedback coverage" not in figures(app)
+
+
 def test_a_rule_is_tried_out_before_it_is_saved_and_its_secret_is_shown_once(open_page, world):
     app = open_page("alerts")
     app.button(key="rule_new").click().run()
@@ -290,7 +305,8 @@ def hostile(world):
         )
     ]
     world.events = [
-        e | {"rule_name": HOSTILE, "summary": HOSTILE, "group": {"feature": HOSTILE}, "delivery": HOSTILE} for e in world.events
+        e | {"rule_name": HOSTILE, "summary": HOSTILE, "group": {"feature": HOSTILE}, "delivery": {HOSTILE: HOSTILE}}
+        for e in world.events
     ]
     world.drift = world.drift | {"message": HOSTILE, "source": HOSTILE}
     return world.rows[-1]
