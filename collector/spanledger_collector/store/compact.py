@@ -35,7 +35,7 @@ def compact_one(store: Store, today: str, quiet_s: int = _QUIET_S) -> str | None
     sql = (
         "SELECT table, partition_id, count() AS n FROM system.parts WHERE database = currentDatabase() AND active "
         "AND table IN {tables:Array(String)} AND partition_id < {today:String} GROUP BY table, partition_id "
-        "HAVING n > 1 AND max(modification_time) < now() - {quiet:UInt32} ORDER BY n DESC, table, partition_id LIMIT 1"
+        "HAVING n > 1 AND max(modification_time) <= now() - {quiet:UInt32} ORDER BY n DESC, table, partition_id LIMIT 1"
     )
     found = rows_of(store.read(sql, {"tables": list(_TABLES), "today": today, "quiet": quiet_s}))
     if not found:

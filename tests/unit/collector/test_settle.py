@@ -282,3 +282,11 @@ class TestLaws:
             assert sum(call.cost_usd or 0 for call in calls) == sum(row.cost_usd or 0 for row in interactions)
             assert sum(call.wasted_cost_usd or 0 for call in calls) == sum(row.wasted_cost_usd or 0 for row in interactions)
         assert sum(row.span_count for row in result.interactions) == len(trace)
+
+
+def test_a_cost_that_the_application_reports_counts_without_tokens_too() -> None:
+    (call,) = settled(S(1, attrs=chat(given=None, produced=None) | {"spanledger.cost_usd": "0.0125"})).calls
+    assert (call.cost_usd, call.cost_status) == (12_500_000_000, "reported")
+    tool = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "search", "spanledger.cost_usd": 0.01}
+    (paid,) = settled(S(1, attrs=tool)).calls
+    assert (paid.cost_usd, paid.kind, paid.cost_status) == (10_000_000_000, "tool", "reported")

@@ -102,6 +102,8 @@ def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
     elif "anthropic.message.stop_reason" in attributes:
         facts.finish_reason = text(attributes["anthropic.message.stop_reason"])
     read_usage(attributes, facts)
+    if semconv.COST_USD in attributes:
+        facts.reported_cost_usd = pico_usd(attributes[semconv.COST_USD])
     facts.session = get(semconv.CONVERSATION_ID, "")
     seconds = get(semconv.TIME_TO_FIRST_CHUNK)
     if seconds is None:
@@ -136,9 +138,6 @@ def read_usage(attributes: Attributes, facts: Facts) -> None:
     for name in attributes.keys() & _OTHER_OF.keys():
         if number := count(attributes[name]):
             facts.other_usage[_OTHER_OF[name]] = number
-    cost = get(semconv.COST_USD)
-    if cost is not None:
-        facts.reported_cost_usd = pico_usd(cost)
 
 
 def finish_reason(value: Any) -> str:
