@@ -2,10 +2,13 @@
 
 import logging
 import re
+import secrets
 import sys
+import traceback
 from pathlib import Path
 from typing import Any, Final
 
+_LOG: Final = logging.getLogger("spanledger.dashboard")
 HERE: Final = Path(__file__).resolve().parent
 _HOST: Final = re.compile(r"[A-Za-z0-9.\-]{1,253}(:\d{1,5})?|\[[0-9a-fA-F:]{2,45}\](:\d{1,5})?")
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
@@ -50,6 +53,24 @@ class SecurityHeaders:
         await self._app(scope, receive, send_with_headers)
 
 
+def report(error: BaseException) -> bool:
+    """Show a failed page as such, and write where it failed to the log under the id that the reader sees.
+
+    The log has the exception's type and the lines of code, not its message: that may quote what users wrote.
+    """
+    import streamlit as st
+
+    id = secrets.token_hex(4)
+    lines = "".join(traceback.format_tb(error.__traceback__))
+    _LOG.error("page failed, id %s: %s\n%s", id, type(error).__name__, lines)
+    st.error(
+        f"Load the page again. If it fails again, look for {id} in the dashboard's log.",
+        title="This page could not be drawn",
+        icon=":material/error:",
+    )
+    return True
+
+
 def run(host: str, port: int) -> None:
     """Serve until interrupted. Configuration that is the same everywhere is in `.streamlit/config.toml` beside this file."""
     import streamlit as st
@@ -60,4 +81,4 @@ def run(host: str, port: int) -> None:
     options: dict[str, Any] = {"server.address": host, "server.port": port, "logger.level": "warning"}
     if host in _LOOPBACK:
         options["server.allowedHosts"] = ["127.0.0.1", "localhost", "[::1]"]
-    st.App(HERE / "app.py", middleware=[Middleware(SecurityHeaders)]).run(config=options)
+    st.App(HERE / "app.py", middleware=[Middleware(SecurityHeaders)], on_script_error=report).run(config=options)
