@@ -12,13 +12,15 @@ import streamlit as st
 from spanledger.client import ApiError, ClientError, Unauthorized, Unreachable
 from spanledger_dashboard import data
 from spanledger_dashboard import format as fmt
-from spanledger_dashboard.intervals import Z_MATERIAL, difference_z
+from spanledger_dashboard.intervals import TOO_FEW, Z_MATERIAL, difference_z
 from spanledger_dashboard.scope import Scope
+from spanledger_dashboard.state import CHOICES
 from spanledger_dashboard.untrusted import badge_label, label, shorten
-from spanledger_schema.catalogue import MEASURES
+from spanledger_schema.catalogue import DIMENSIONS, MEASURES
 from spanledger_schema.units import Unit
 
 CHART_CONFIG: Final = {"displayModeBar": False, "responsive": True}
+WIDE: Final = "90d"
 MATERIAL_CHANGE: Final = 0.2
 """From this relative change on, money and time are coloured; rates are tested instead."""
 
@@ -84,6 +86,29 @@ def empty(text: str) -> None:
     st.caption(label(text, 300))
 
 
+def _widen() -> None:
+    st.session_state["range"] = WIDE
+
+
+def _clear() -> None:
+    for name in CHOICES:
+        st.session_state[name] = "" if name in ("user", "session") else []
+
+
+def nothing(here: Scope) -> None:
+    """Say that no interaction matches, and offer the two ways out."""
+    with st.container(border=True):
+        st.subheader("No interactions here", anchor=False)
+        chosen = [f"{DIMENSIONS[CHOICES[name]].label.lower()} {' or '.join(v)}" for name, v in here.filters.choices.items()]
+        where = f" with {', '.join(chosen)}" if chosen else ""
+        st.text(shorten(f"Nothing in the {here.window.label.lower()}{where}.", 300))
+        with st.container(horizontal=True, gap="small"):
+            if here.filters.range != WIDE:
+                st.button("Widen to 90 days", icon=":material/date_range:", key="widen", on_click=_widen)
+            if chosen:
+                st.button("Clear filters", icon=":material/filter_list_off:", key="clear_filters", on_click=_clear)
+
+
 def is_material(name: str, now: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
     """Whether a measure changed by more than its noise: a test for rates whose n is known, 20 % for money and time."""
     if now.get(name) is None or before.get(name) is None:
@@ -118,6 +143,8 @@ def kpi(
     """A key figure: the catalogue's label and meaning, its change against the period before, and its course."""
     measure = MEASURES[name]
     value = now.get(name)
+    if (counted := COUNTED_BY.get(name)) is not None and 0 < int(now.get(counted) or 0) < TOO_FEW:
+        note = f"n = {int(now[counted])}, too few"
     delta = fmt.change(measure.unit, value, before.get(name)) if here.comparable else None
     colour = _colour(name, now, before) if delta is not None else "gray"
     compared = f"Change {here.window.baseline}; coloured when it is more than noise." if here.comparable else NO_BASELINE

@@ -12,7 +12,7 @@ import streamlit as st
 
 from spanledger_dashboard import format as fmt
 from spanledger_dashboard import tables
-from spanledger_dashboard.cards import card, empty, figure, when
+from spanledger_dashboard.cards import CHART_CONFIG, card, empty, when
 from spanledger_dashboard.charts.waterfall import SPANS_MAX, ordered, waterfall
 from spanledger_dashboard.scope import Scope
 from spanledger_dashboard.untrusted import badge_label, label, shorten
@@ -33,9 +33,9 @@ def draw(here: Scope, found: Mapping[str, Any]) -> None:
     item, spans = found["interaction"], found["spans"]
     _facts(here, item)
     left, right = st.columns([5, 4], gap="small")
-    with left, card("Timeline", "Bars by kind of span; a red outline and ✕ mark errors"):
+    with left, card("Timeline", "Select a bar to see the span; a red outline and ✕ mark errors"):
         if spans:
-            figure(waterfall(spans, here.palette), "waterfall", f"{len(spans)} spans in {fmt.duration(item['duration_s'])}.")
+            _timeline(here, item, spans)
         else:
             empty("Its spans are past their retention.")
         if len(spans) > SPANS_MAX:
@@ -49,7 +49,26 @@ def draw(here: Scope, found: Mapping[str, Any]) -> None:
         _judgements(here, found["feedback"])
         _signals(spans)
     with right, card("Span details"):
-        _span_details(spans)
+        _span_details(item, spans)
+
+
+def _timeline(here: Scope, item: Mapping[str, Any], spans: Sequence[Mapping[str, Any]]) -> None:
+    event = st.plotly_chart(
+        waterfall(spans, here.palette),
+        key=f"waterfall_{item['id']}",
+        config=CHART_CONFIG,
+        theme=None,
+        on_select="rerun",
+        selection_mode="points",
+        alt=f"{len(spans)} spans in {fmt.duration(item['duration_s'])}.",
+    )
+    points = event.selection.points if hasattr(event, "selection") else []
+    if points and points[0].get("customdata"):
+        st.session_state[_span_key(item)] = points[0]["customdata"][0]
+
+
+def _span_key(item: Mapping[str, Any]) -> str:
+    return f"span_of_{item['id']}"
 
 
 def _facts(here: Scope, item: Mapping[str, Any]) -> None:
@@ -261,7 +280,7 @@ def _signals(spans: Sequence[Mapping[str, Any]]) -> None:
         st.dataframe(frame, hide_index=True, row_height=tables.ROW_HEIGHT, key="signals", alt="Signals of the spans")
 
 
-def _span_details(spans: Sequence[Mapping[str, Any]]) -> None:
+def _span_details(item: Mapping[str, Any], spans: Sequence[Mapping[str, Any]]) -> None:
     ranked = [span for _, span in ordered(spans)]
     if not ranked:
         empty("No span.")
@@ -271,9 +290,10 @@ def _span_details(spans: Sequence[Mapping[str, Any]]) -> None:
         span["span_id"]: f"{shorten(span['name'])} · {span['kind']}{' ✕' if span['status'] == 'error' else ''}" for span in ranked
     }
     failed = next((index for index, span in enumerate(ranked) if span["status"] == "error"), 0)
-    chosen = st.selectbox(
-        "Span", ids, index=failed, format_func=lambda id: names.get(id, id), key="span_choice", label_visibility="collapsed"
-    )
+    key = _span_key(item)
+    if st.session_state.get(key) not in names:
+        st.session_state[key] = ids[failed]
+    chosen = st.selectbox("Span", ids, format_func=lambda id: names.get(id, id), key=key, label_visibility="collapsed")
     span = next((span for span in ranked if span["span_id"] == chosen), ranked[0])
     facts = {
         name: span[name]

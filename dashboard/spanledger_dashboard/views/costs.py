@@ -11,7 +11,7 @@ from spanledger.client import ClientError
 from spanledger_dashboard import data, scope, shape, tables
 from spanledger_dashboard import format as fmt
 from spanledger_dashboard.alert_lines import draw_thresholds
-from spanledger_dashboard.cards import card, empty, figure, kpi, problem, rows, unit_of
+from spanledger_dashboard.cards import card, empty, figure, kpi, nothing, problem, rows, unit_of
 from spanledger_dashboard.charts import bars, series
 from spanledger_dashboard.listing import table as interaction_table
 from spanledger_dashboard.scope import Scope
@@ -69,8 +69,7 @@ def render() -> None:
         return
     now = shape.only(got["now"])
     if not now.get("interactions"):
-        with st.container(border=True):
-            empty("No interaction in this time range matches these filters.")
+        nothing(here)
         return
     _figures(here, now, got)
     _chips(now, got)

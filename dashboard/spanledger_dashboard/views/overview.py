@@ -10,7 +10,7 @@ from spanledger.client import ClientError
 from spanledger_dashboard import attention, data, scope, shape, tables
 from spanledger_dashboard import format as fmt
 from spanledger_dashboard.alert_lines import draw_thresholds
-from spanledger_dashboard.cards import NO_BASELINE, card, empty, figure, kpi, problem, rows, unit_of
+from spanledger_dashboard.cards import NO_BASELINE, card, empty, figure, kpi, nothing, problem, rows, unit_of
 from spanledger_dashboard.charts import bars, series
 from spanledger_dashboard.links import go
 from spanledger_dashboard.scope import Scope
@@ -51,7 +51,7 @@ def render() -> None:
         return
     now, before = _totals(got["now"]), _totals(got["before"])
     if not now.get("interactions"):
-        _nothing_here()
+        nothing(here)
         return
     attention.banner(here, now, before, got)
     _figures(here, now, before, got)
@@ -90,12 +90,6 @@ def _read(here: Scope) -> dict[str, Any]:
 
 def _totals(answer: pl.DataFrame | ClientError) -> dict[str, Any]:
     return {} if isinstance(answer, ClientError) or not answer.height else shape.only(shape.positives(answer))
-
-
-def _nothing_here() -> None:
-    with st.container(border=True):
-        st.subheader("No interactions here", anchor=False)
-        empty("Nothing in this time range matches these filters. Choose a longer range or remove a filter.")
 
 
 def _figures(here: Scope, now: Mapping[str, Any], before: Mapping[str, Any], got: Mapping[str, Any]) -> None:
@@ -166,8 +160,11 @@ def _spend(here: Scope, answer: pl.DataFrame | ClientError) -> None:
     if not found:
         empty("No cost is known in this range.")
         return
-    partial = shape.running(here.window)
-    chart = series.stack(found, unit_of("cost_usd"), here.palette, zone=here.zone, partial=partial, order=here.order("model"))
+    # An hour in minutes has gaps; areas would draw slopes where nothing happened.
+    as_bars = here.window.granularity == "minute"
+    partial = shape.running(here.window, bars=as_bars)
+    unit, order = unit_of("cost_usd"), here.order("model")
+    chart = series.stack(found, unit, here.palette, zone=here.zone, bars=as_bars, partial=partial, order=order)
     draw_thresholds(chart, here, "cost_usd")
     first = next(iter(found))
     figure(chart, "overview_spend", f"Cost by model over time; {first} cost most.")

@@ -238,6 +238,20 @@ def test_a_range_without_interactions_is_said_to_be_empty_and_draws_no_zeros(ope
     assert not any(value in ("$0", "0%") for value in figures(app).values())
 
 
+def test_a_range_without_interactions_offers_the_ways_out(open_page):
+    app = open_page("overview", range="7d", feature="nobody-uses-this")
+    assert "with feature nobody-uses-this" in words(app)
+    app.button(key="clear_filters").click().run()
+    assert not app.exception
+    assert app.metric
+
+
+def test_a_rate_on_few_samples_is_called_so(open_page, world):
+    world.rows = world.rows[-20:]
+    app = open_page("overview", range="30d")
+    assert any("too few" in str(metric.proto.delta_description) for metric in app.metric)
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_failing_reads_are_shown_in_their_cards(open_page, world, page):
     world.failing = dict.fromkeys(
