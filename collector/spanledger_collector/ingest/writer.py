@@ -1,8 +1,8 @@
 """Group commit: requests wait for the insert that holds their rows, and are answered when it is on disk.
 
 While one group is being inserted the next one gathers, so a lone client waits for nobody and many clients share an insert. A
-group waits up to `wait_s` only while other requests are being read. Arrow is built where requests are decoded; the committer only
-joins tables, because it would otherwise spend its time waiting for the interpreter lock.
+group waits only while other requests are being read, and `wait_s` at most for each next one. Arrow is built where requests are
+decoded; the committer only joins tables, because it would otherwise spend its time waiting for the interpreter lock.
 """
 
 import asyncio
@@ -25,6 +25,7 @@ from spanledger_collector.telemetry import Counters
 from spanledger_schema.spans import SpanRow
 
 _LOGGER: Final = logging.getLogger(__name__)
+_GATHER_S_MAX: Final = 0.2
 
 
 @dataclass(slots=True)
@@ -110,19 +111,29 @@ class Writer:
                 if self._stopping:
                     return []
                 self._changed.wait()
-            deadline = time.monotonic() + self._wait_s
-            while self._open > 0 and sum(len(parcel.rows) for parcel in self._queue) < self._rows_max:
-                remaining = deadline - time.monotonic()
-                if remaining <= 0 or self._stopping:
-                    break
-                self._changed.wait(remaining)
-            group, rows = [self._queue.popleft()], 0
+            self._await_company()
+            group = [self._queue.popleft()]
             rows = len(group[0].rows)
             while self._queue and rows + len(self._queue[0].rows) <= self._rows_max:
                 parcel = self._queue.popleft()
                 rows += len(parcel.rows)
                 group.append(parcel)
             return group
+
+    def _await_company(self) -> None:
+        """Wait for requests that are being read, while they keep coming: many rows cost little more to insert than few.
+
+        Holds the lock. A lone client waits for nobody; one that sends slowly is waited for `wait_s` at most.
+        """
+        last = time.monotonic() + _GATHER_S_MAX
+        while self._open > 0 and not self._stopping and sum(len(parcel.rows) for parcel in self._queue) < self._rows_max:
+            queued = len(self._queue)
+            remaining = min(self._wait_s, last - time.monotonic())
+            if remaining <= 0:
+                return
+            self._changed.wait_for(lambda queued=queued: len(self._queue) != queued or self._open == 0, remaining)  # type: ignore[misc]
+            if len(self._queue) == queued:
+                return
 
     def _commit_group(self, group: list[Parcel]) -> None:
         self._counters.add("spanledger_commit_groups_total")

@@ -114,7 +114,7 @@ def _disjoint(row: SpanRow) -> tuple[int | None, int | None, int | None]:
 def _price(node: Node, model: str, uncached: int | None, visible: int | None, write_5m: int | None) -> pricing.Priced:
     row = node.row
     if uncached is None and visible is None:
-        if row.reported_cost_usd is not None:
+        if row.reported_cost_usd is not None and pricing.believes_reported(row.provider, row.dialect):
             return _reported(row)
         if node.is_failed and (row.http_status >= 400 or row.error_class in _REFUSALS):
             # A provider that refused has not charged.
@@ -142,7 +142,7 @@ def _price(node: Node, model: str, uncached: int | None, visible: int | None, wr
 
 
 def _reported(row: SpanRow) -> pricing.Priced:
-    if row.reported_cost_usd is None:
+    if row.reported_cost_usd is None or not pricing.believes_reported(row.provider, row.dialect):
         return _NO_COST
     return pricing.Priced(CostStatus.REPORTED, "reported", total=row.reported_cost_usd)
 

@@ -119,7 +119,7 @@ def price(
         dialect: Who wrote the span; decides whether a reported cost is believed.
         is_estimated: The counts are somebody's estimate.
     """
-    if reported is not None and (dialect in _REPORTING_DIALECTS or provider in _REPORTING_PROVIDERS):
+    if reported is not None and believes_reported(provider, dialect):
         return Priced(CostStatus.REPORTED, "reported", "", "", reported, None, None, None, None, None)
     if not model:
         return Priced(CostStatus.UNPRICED, reason="no_model")
@@ -130,6 +130,14 @@ def price(
     if counts.other and (missing := [kind for kind in counts.other if "_" in kind and kind not in rates.other]):
         return Priced(CostStatus.UNPRICED, reason=f"no_price_for_{missing[0]}")
     return _charge(rates, counts, is_estimated)
+
+
+def believes_reported(provider: str, dialect: str) -> bool:
+    """Whether a cost that came with a call counts: the application's own statement, or a provider that bills what it says.
+
+    What instrumentations compute from their own price lists is not believed.
+    """
+    return dialect in _REPORTING_DIALECTS or provider in _REPORTING_PROVIDERS
 
 
 def _charge(rates: Rates, counts: TokenCounts, is_estimated: bool) -> Priced:

@@ -16,6 +16,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from spanledger_collector.errors import CannotStart, StoreRefused
+from spanledger_collector.store.embedded import WRITE_SETTINGS
 from spanledger_collector.store.faults import translate
 
 
@@ -39,7 +40,7 @@ class ServerStore:
         self._lock = threading.Lock()
         self._readers: queue.LifoQueue[Client] = queue.LifoQueue()
         try:
-            self._lanes["admin"] = self._open({"async_insert": 0})
+            self._lanes["admin"] = self._open(WRITE_SETTINGS)
             for _ in range(read_handles):
                 self._readers.put(self._open(self._read_settings))
         except (ClickHouseError, OSError) as error:
@@ -52,7 +53,7 @@ class ServerStore:
     def _lane(self, name: str) -> Client:
         with self._lock:
             if name not in self._lanes:
-                self._lanes[name] = self._open({"async_insert": 0})
+                self._lanes[name] = self._open(WRITE_SETTINGS)
             return self._lanes[name]
 
     def insert(self, table: str, rows: pa.Table, lane: str) -> None:
