@@ -11,7 +11,7 @@ import time
 import urllib.request
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
@@ -78,11 +78,11 @@ def demo(
     if not up:
         collector = os.environ.get("SPANLEDGER_ENDPOINT") or collector
     try:
-        with _household(console, port, dashboard_port, data_dir) if up else _nothing():
-            with Client(collector, project=PROJECT) as client:
-                console.print(f"  Collector  {collector}")
-                console.print(f"  Dashboard  http://127.0.0.1:{dashboard_port}/?project={PROJECT}&range=30d", soft_wrap=True)
-                _tell(console, client, collector, history_days, seed, live)
+        household = _household(console, port, dashboard_port, data_dir) if up else nullcontext()
+        with household, Client(collector, project=PROJECT) as client:
+            console.print(f"  Collector  {collector}")
+            console.print(f"  Dashboard  http://127.0.0.1:{dashboard_port}/?project={PROJECT}&range=30d", soft_wrap=True)
+            _tell(console, client, collector, history_days, seed, live)
     except KeyboardInterrupt:
         console.print("Stopped.")
 
@@ -150,7 +150,7 @@ def _go_live(console: Console, player: Player, plot: Plot) -> None:
 
 
 def live_plans(plot: Plot, start: datetime) -> Iterator[Plan]:
-    """The story from `start` on, without end, in the order in which interactions end; now and then somebody does a lot at once."""
+    """The story from `start` on, without end, each hour in the order of its ends; now and then somebody does a lot at once."""
     rng = random.Random(f"{plot.seed}/live/{start.isoformat()}")  # noqa: S311 - not for secrets
     hour = start.replace(minute=0, second=0, microsecond=0)
     bulk_at = start + timedelta(seconds=20)
@@ -245,11 +245,6 @@ def _answers(url: str) -> bool:
             return bool(response.status == 200)
     except OSError:
         return False
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

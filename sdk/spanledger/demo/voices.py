@@ -31,11 +31,11 @@ TOPICS: Final = (
         (
             (
                 "help/delivery-times",
-                "Standard delivery takes 3 to 5 working days, express 1 to 2. Orders before 14:00 ship today.",
+                "Standard delivery takes 3 to 5 working days, express 1 to 2.",
             ),
             (
                 "help/lost-parcels",
-                "A parcel counts as lost 10 working days after dispatch. Open an inquiry with the carrier first.",
+                "A parcel counts as lost 10 working days after dispatch.",
             ),
             ("help/change-address", "The address can be changed until the parcel is handed to the carrier."),
         ),
