@@ -10,6 +10,7 @@ from spanledger.client import ClientError
 from spanledger_dashboard import bar, cards, data, foot, links, scope
 from spanledger_dashboard.state import from_params, since, window
 from spanledger_dashboard.theme import palette
+from spanledger_schema.semconv import DEFAULT_PROJECT
 
 HERE: Final = Path(__file__).resolve().parent
 VIEWS: Final = HERE / "views"
@@ -39,6 +40,18 @@ def pages() -> dict[str, list[st.Page]]:
     }
 
 
+def _project() -> str:
+    """The project of the URL; without one that which has data, which then goes into the URL."""
+    wanted = st.session_state.get("project") or st.query_params.get("project")
+    if wanted:
+        return from_params({"project": [wanted]}).project
+    found = data.together(projects=data.projects(DEFAULT_PROJECT))["projects"]
+    project = foot.busiest(found)
+    if project != DEFAULT_PROJECT:
+        st.session_state["project"] = project
+    return project
+
+
 def main() -> None:
     """Draw the frame and run the chosen page."""
     st.set_page_config(page_title="Spanledger", page_icon=str(HERE / "static" / "favicon.png"), layout="wide")
@@ -46,8 +59,7 @@ def main() -> None:
     st.logo(str(HERE / "static" / "logo.png"), icon_image=str(HERE / "static" / "favicon.png"), size="large")
     chosen = st.navigation(pages(), position="sidebar", expanded=True)
     links.arrive(chosen.url_path)
-    wanted = st.session_state.get("project") or st.query_params.get("project") or ""
-    project = from_params({"project": [wanted]}).project
+    project = _project()
     filters, known = bar.render(chosen.title, project)
     zone = filters.zone(st.context.timezone)
     with st.sidebar:

@@ -54,10 +54,11 @@ def up(
         for problem in found:
             console.print(f"[red]{problem}[/red]")
         raise typer.Exit(1)
-    serve = [sys.executable, "-m", "spanledger_collector", "serve", "--host", host, "--port", str(port)]
+    # -P: a click.py in the folder where somebody starts this must not stand in for the library of that name.
+    serve = [sys.executable, "-P", "-m", "spanledger_collector", "serve", "--host", host, "--port", str(port)]
     if data_dir is not None:
         serve += ["--data-dir", str(data_dir)]
-    show = [sys.executable, "-m", "spanledger_dashboard", "--host", host, "--port", str(dashboard_port)]
+    show = [sys.executable, "-P", "-m", "spanledger_dashboard", "--host", host, "--port", str(dashboard_port)]
     collector_url = address(host, port)
     raise typer.Exit(
         _Household(console).run(

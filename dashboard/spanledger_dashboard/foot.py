@@ -10,6 +10,7 @@ from spanledger_dashboard import data
 from spanledger_dashboard import format as fmt
 from spanledger_dashboard.cards import when
 from spanledger_dashboard.untrusted import label
+from spanledger_schema.semconv import DEFAULT_PROJECT
 
 _REFRESH_S = 15
 _WAIT_S = 3
@@ -50,8 +51,16 @@ def has_data(projects: Any, project: str) -> bool:
     return any(found["name"] == project and found["spans"] for found in projects)
 
 
+def busiest(projects: Any) -> str:
+    """The project to show to whoever names none: `default` if it holds data, else the one with the newest."""
+    if not isinstance(projects, list) or has_data(projects, DEFAULT_PROJECT):
+        return DEFAULT_PROJECT
+    found = [project for project in projects if project["spans"] and project["last_at"]]
+    return str(max(found, key=lambda project: str(project["last_at"]))["name"]) if found else DEFAULT_PROJECT
+
+
 def _snippet(url: str, project: str) -> str:
-    chosen = "" if project == "default" else f'\n    project="{project}",'
+    chosen = "" if project == DEFAULT_PROJECT else f'\n    project="{project}",'
     return f"""import spanledger
 
 spanledger.init(
@@ -74,7 +83,7 @@ def first_run(project: str) -> None:
         st.code("pip install spanledger", language="shell")
         st.caption("2 · Record an interaction, here by hand; any OpenTelemetry exporter works too")
         st.code(_snippet(data.endpoint(), project), language="python")
-        st.caption("3 · It appears here by itself. To look around first: run `spanledger demo` in another terminal.")
+        st.caption("3 · It appears here by itself. To look around first: run `spanledger demo --no-up` in another terminal.")
         _waiting(project)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-COMMAND = [sys.executable, "-c", "import sys; from spanledger.cli import main; sys.exit(main())"]
+COMMAND = [sys.executable, "-P", "-c", "import sys; from spanledger.cli import main; sys.exit(main())"]
 
 
 def free_port() -> int:
@@ -68,8 +68,10 @@ def test_up_says_where_both_are_and_one_signal_stops_both(tmp_path: Path):
     collector, dashboard = free_port(), free_port()
     command = [*COMMAND, "up", "--port", str(collector), "--dashboard-port", str(dashboard), "--data-dir", str(tmp_path / "data")]
     log = tmp_path / "log"
+    # The folder of the user has files that are named like libraries.
+    (tmp_path / "click.py").write_text("raise SystemExit('the wrong click')")
     with log.open("w") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, cwd=tmp_path)
     try:
         wait_for(lambda: "Ready" in log.read_text())
         assert f"http://127.0.0.1:{collector}" in log.read_text()
