@@ -10,7 +10,8 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from statsmodels.stats.proportion import proportion_confint
+
+from spanledger_schema.intervals import wilson
 
 BINS: Final = 10
 BIN_N_MIN: Final = 20
@@ -60,8 +61,8 @@ def calibrate(confidence: Array, outcome: Array) -> Calibration | None:
     bins = []
     for start, end in pairwise(edges):
         size, hits = end - start, float(y[start:end].sum())
-        low, high = proportion_confint(hits, size, alpha=0.05, method="wilson")
-        bins.append(Bin(int(size), float(p[start:end].mean()), hits / size, float(low), float(high)))
+        low, high = wilson(hits, size)
+        bins.append(Bin(int(size), float(p[start:end].mean()), hits / size, low, high))
     generator = np.random.default_rng(_SEED)
     null = [_ece(p, (generator.random(n) < p).astype(np.float64), edges) for _ in range(_SIMULATIONS)]
     gaps = p - y

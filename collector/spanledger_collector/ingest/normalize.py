@@ -82,7 +82,7 @@ def normalise(group: ScopeSpans, span: DecodedSpan, project: str, received_at: i
     if facts.kind in _CALLERS:
         provider = classify.provider_name(provider, response_model or request_model)
     status_code = 2 if facts.is_error else span.status_code
-    row = SpanRow(
+    fields = (
         project,
         span.trace_id,
         span.span_id,
@@ -132,6 +132,8 @@ def normalise(group: ScopeSpans, span: DecodedSpan, project: str, received_at: i
         kept,
         _version(span),
     )
+    # What the named tuple itself would do, without its call.
+    row = tuple.__new__(SpanRow, fields)
     if facts.input or facts.output or facts.tools or facts.documents or facts.reasoning:
         return row, _content(row, facts)
     return row, None

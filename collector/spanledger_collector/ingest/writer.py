@@ -25,7 +25,7 @@ from spanledger_collector.telemetry import Counters
 from spanledger_schema.spans import SpanRow
 
 _LOGGER: Final = logging.getLogger(__name__)
-_GATHER_S_MAX: Final = 0.2
+_GATHER_S_MAX: Final = 0.25
 
 
 @dataclass(slots=True)

@@ -4,7 +4,6 @@ Nothing here raises on content: what cannot be a count, a text or a number is un
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
@@ -17,12 +16,13 @@ _COST_MAX: Final = Decimal(1_000_000)
 PICO: Final = Decimal(10) ** 12
 
 
-@dataclass(slots=True)
 class Facts:
     """Canonical facts of one span. Token counts as in OpenTelemetry: cached in input, reasoning in output; None is unknown.
 
     `kind` is model, embedding, rerank, tool, retrieval, agent, chain, interaction, evaluator, guardrail or span. Content is
-    kept as the JSON (or plain text) that the source sent; `spanledger_collector.content` reads it.
+    kept as the JSON (or plain text) that the source sent; `query/messages.py` reads it.
+
+    A plain class whose defaults stand on the class: made once per span, it must cost next to nothing.
     """
 
     dialect: str = ""
@@ -40,7 +40,7 @@ class Facts:
     cache_write_tokens: int | None = None
     cache_write_1h_tokens: int | None = None
     reasoning_tokens: int | None = None
-    other_usage: dict[str, int] = field(default_factory=dict)
+    other_usage: dict[str, int]
     is_input_exclusive: bool = False
     is_output_exclusive: bool = False
     is_estimated: bool = False
@@ -51,8 +51,8 @@ class Facts:
     prompt_version: str = ""
     environment: str = ""
     release: str = ""
-    tags: dict[str, str] = field(default_factory=dict)
-    signals: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str]
+    signals: dict[str, str]
     error_type: str = ""
     error_message: str = ""
     http_status: int = 0
@@ -62,6 +62,13 @@ class Facts:
     reasoning: str = ""
     tools: str = ""
     documents: str = ""
+
+    def __init__(self, dialect: str = "") -> None:
+        """Nothing is known yet."""
+        self.dialect = dialect
+        self.other_usage = {}
+        self.tags = {}
+        self.signals = {}
 
     def settle_inclusion(self) -> None:
         """Make counts inclusive where the source's exclude their parts.
