@@ -76,9 +76,8 @@ def unpriced(now: Mapping[str, Any], models: pl.DataFrame | ClientError | None) 
         return []
     counted = models.select("model", "unpriced_generations").iter_rows() if isinstance(models, pl.DataFrame) else ()
     names = [shorten(model, 30) for model, count in counted if count]
-    of = f" of {fmt.listing(names)}" if names else ""
-    verb = "generation has" if n == 1 else "generations have"
-    return [Item(f"{n:,} {verb} no price{of}: cost is understated", "costs", "Open costs")]
+    of = f" ({fmt.listing(names)})" if names else ""
+    return [Item(f"Cost is unknown for {fmt.plural(n, 'generation')}{of}: the total is understated", "costs", "Open costs")]
 
 
 def stale(status: Mapping[str, Any] | ClientError, zone: str) -> list[Item]:

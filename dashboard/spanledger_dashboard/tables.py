@@ -11,7 +11,7 @@ from spanledger_schema.catalogue import MEASURES
 from spanledger_schema.units import Unit
 
 ROW_HEIGHT: Final = 34
-_DECIMALS_MAX: Final = 6
+_DECIMALS_MAX: Final = 9
 _BAR_MOST: Final = 10.0
 MISSING: Final = "–"
 

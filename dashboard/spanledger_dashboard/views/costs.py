@@ -145,10 +145,8 @@ def _chips(now: Mapping[str, Any], got: Mapping[str, Any]) -> None:
         if not now.get("unpriced_generations") or isinstance(got["unpriced"], ClientError):
             return
         names = [shorten(name, 30) for name, n in got["unpriced"].select("model", "unpriced_generations").iter_rows() if n]
-        models = "1 model" if len(names) == 1 else f"{len(names)} models"
-        text = (
-            f"{models} unpriced ({fmt.listing(names)}), {fmt.count(now['unpriced_generations'])} generations: cost is understated"
-        )
+        n = fmt.plural(int(now["unpriced_generations"]), "generation")
+        text = f"Unpriced: {n} of {fmt.plural(len(names), 'model')} ({fmt.listing(names)}); the total is understated"
         st.badge(badge_label(text, 160), icon=":material/warning:", color="orange")
 
 

@@ -127,7 +127,7 @@ def _course(here: Scope, answer: pl.DataFrame | ClientError) -> None:
     counted = shape.positives(frame)
     hits = dict(shape.per_bucket(counted, "positive", here.window, missing=0))
     points = []
-    for at, n in shape.over_time(frame, "feedback_judged", here.window):
+    for at, n in shape.whole(shape.over_time(frame, "feedback_judged", here.window), here.window):
         rate = wilson(int(hits[at] or 0), int(n or 0))
         points.append((at, rate.value, rate.low, rate.high, rate.n) if rate else (at, None, None, None, 0))
     chart = series.rate_band(points, here.palette, zone=here.zone, name="positive")

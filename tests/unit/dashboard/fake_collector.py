@@ -46,6 +46,7 @@ class World:
     details: dict[str, dict[str, Any]] = field(default_factory=dict)
     drift: dict[str, Any] | None = None
     status: dict[str, Any] = field(default_factory=dict)
+    project: str = "default"
     failing: dict[str, tuple[int, str]] = field(default_factory=dict)
     seen: list[tuple[str, str, Any]] = field(default_factory=list)
 
@@ -413,7 +414,7 @@ def respond(world: World, method: str, path: str, params: dict[str, list[str]], 
             found = (
                 [
                     {
-                        "name": "default",
+                        "name": world.project,
                         "spans": sum(r["spans"] for r in world.rows),
                         "first_at": iso(min(times)),
                         "last_at": iso(max(times)),

@@ -67,7 +67,7 @@ def test_what_needs_attention_is_said_and_linked(open_page):
     said = words(app)
     assert "Alert is firing: Failure rate of support (warning)" in said
     assert "Confidence (verbalized) has moved since" in said
-    assert "generations have no price of local-llama: cost is understated" in said
+    assert "generations (local-llama): the total is understated" in said
     assert len(app.get("page_link")) >= 3
 
 
@@ -79,7 +79,7 @@ def test_nothing_is_said_when_nothing_needs_attention(open_page, world):
 
 
 def test_costs_name_the_models_without_a_price(open_page):
-    assert "1 model unpriced (local-llama)" in words(open_page("costs"))
+    assert "of 1 model (local-llama); the total is understated" in words(open_page("costs"))
 
 
 def test_costs_follow_the_chosen_dimension(open_page, world):
@@ -436,3 +436,11 @@ def test_a_page_that_fails_shows_an_id_and_logs_no_stored_text(caplog):
     assert "ValueError" in logged
     assert "in fails" in logged
     assert stored not in logged
+
+
+def test_a_reader_who_names_no_project_sees_the_one_with_data(open_page, world):
+    world.project = "demo"
+    app = open_page("overview")
+    assert app.metric
+    assert any(body is not None for _, path, body in world.seen if path == "/api/v1/query")
+    assert app.selectbox(key="project").value == "demo"
