@@ -113,30 +113,50 @@ def _facts(here: Scope, item: Mapping[str, Any]) -> None:
 
 
 def _conversation(spans: Sequence[Mapping[str, Any]], content: Mapping[str, Any]) -> None:
-    shown = 0
+    # The interaction's own span holds the first question and the last answer: said already, or said last.
+    steps = [span for _, span in ordered(spans) if content.get(span["span_id"])]
+    steps.sort(key=lambda span: span["kind"] == "interaction")
     said: set[str] = set()
-    for _, span in ordered(spans):
-        held = content.get(span["span_id"])
-        if not held:
-            continue
-        for message in (*held.get("input", ()), *held.get("output", ())):
-            # Each call of a conversation repeats what was said before it; it is shown once.
-            mark = json.dumps(message, sort_keys=True, default=str)
-            if mark not in said:
-                said.add(mark)
-                _message(message)
-                shown += 1
-        shown += _documents(span, held.get("documents") or ())
-        raw = held.get("raw") or {}
-        for side in ("input", "output"):
-            if raw.get(side) and not held.get(side):
-                with st.expander(label(f"{span['name']}: {side} as it came"), type="compact", icon=":material/data_object:"):
-                    _verbatim(raw[side])
-                shown += 1
+    shown = sum(_step(span, content[span["span_id"]], said) for span in steps)
     if not shown:
         empty(
             "No content is stored for this interaction: it was not captured, is past its retention, or the key may not read it."
         )
+
+
+def _step(span: Mapping[str, Any], held: Mapping[str, Any], said: set[str]) -> int:
+    """Draw what one span said; the answer is how many things that were. Messages in `said` are repeated by it and skipped."""
+    if span["kind"] == "tool":
+        return _tool(span, held)
+    shown = 0
+    for message in (*held.get("input", ()), *held.get("output", ())):
+        mark = json.dumps(message, sort_keys=True, default=str)
+        if mark not in said:
+            said.add(mark)
+            _message(message)
+            shown += 1
+    shown += _documents(span, held.get("documents") or ())
+    raw = held.get("raw") or {}
+    for side in ("input", "output"):
+        if raw.get(side) and not held.get(side):
+            with st.expander(label(f"{span['name']}: {side} as it came"), type="compact", icon=":material/data_object:"):
+                _verbatim(raw[side])
+            shown += 1
+    return shown
+
+
+def _tool(span: Mapping[str, Any], held: Mapping[str, Any]) -> int:
+    failed = " ✕" if span["status"] == "error" else ""
+    with st.expander(label(f"Tool: {shorten(span['name'])}{failed}"), type="compact", icon=":material/build:"):
+        for side, title in (("input", "Arguments"), ("output", "Result")):
+            parts = [part for message in held.get(side, ()) for part in message.get("parts") or ()]
+            found = [part.get("text") or part.get("arguments") or part.get("result") or part for part in parts]
+            found = found or [value for value in ((held.get("raw") or {}).get(side),) if value]
+            if found:
+                st.caption(label(title))
+            for value in found:
+                _verbatim(value)
+    return 1
 
 
 def _message(message: Mapping[str, Any]) -> None:
@@ -154,7 +174,7 @@ def _part(part: Mapping[str, Any]) -> None:
         case "text" | "refusal":
             if kind == "refusal":
                 st.badge("refusal", color="orange")
-            st.text(_clipped(part.get("text")))
+            st.text(_clipped(part.get("text")) or "(empty)")
         case "reasoning":
             with st.expander("Reasoning", type="compact", icon=":material/psychology:"):
                 st.text(_clipped(part.get("text")))
@@ -195,6 +215,8 @@ def _verbatim(value: Any) -> None:
 def _billing(span: Mapping[str, Any]) -> str:
     if span["not_billed_reason"]:
         return f"not billed because {span['not_billed_reason']}"
+    if span["cost_status"] == "not_billable":
+        return f"not billed: {span['cost_source']}" if span["cost_source"] else "not billed"
     if span["cost_status"] == "unpriced":
         return f"unpriced: {span['unpriced_reason'] or 'no price is known'}"
     if span["cost_source"]:

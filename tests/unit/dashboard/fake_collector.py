@@ -335,6 +335,10 @@ def detail(world: World, id: str) -> dict[str, Any] | None:
                        {"type": "text", "text": "It arrives on Monday."}]}],
             "tools": [{"name": "crm.lookup"}], "documents": [], "raw": {},
         },
+        "c" * 16: {
+            "input": [{"role": "user", "parts": [{"type": "other", "text": '{"order": 1}'}]}],
+            "output": [], "tools": [], "documents": [], "raw": {},
+        },
         "b" * 16: {"input": [], "output": [], "tools": [], "documents": [{"id": "doc-1", "content": "Orders take 5 days.", "score": 0.71}], "raw": {}},
     }  # fmt: skip
     feedback = []

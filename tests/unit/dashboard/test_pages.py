@@ -127,6 +127,7 @@ def test_the_interaction_page_shows_what_was_said_and_what_each_step_cost(open_p
     steps = next(d.value for d in app.dataframe if "billing" in d.value.columns)
     assert "not billed because repeats the usage of a model call below it" in list(steps["billing"])
     assert len(app.chat_message) == 3
+    assert "Tool: crm.lookup ✕" in [expander.label.replace("\\", "") for expander in app.expander]
 
 
 def test_an_unknown_interaction_is_said_to_be_unknown(open_page):
