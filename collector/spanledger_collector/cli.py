@@ -3,6 +3,8 @@
 import logging
 import signal
 import socket
+import sys
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +38,15 @@ def _fail(error: SpanledgerError) -> typer.Exit:
     return typer.Exit(1)
 
 
+class _NoPandas(MetaPathFinder):
+    """pyarrow looks for pandas at its first conversion. Nothing here uses it, and finding it costs a second and 60 MB."""
+
+    def find_spec(self, fullname: str, *_: object) -> None:
+        """Refuse pandas, leave everything else to the others."""
+        if fullname == "pandas":
+            raise ModuleNotFoundError(fullname)
+
+
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on (127.0.0.1).")] = None,
     port: Annotated[int | None, typer.Option(help="Port of the HTTP API and OTLP/HTTP (4318).")] = None,
@@ -44,6 +55,7 @@ def serve(
 ) -> None:
     """Run the collector in the foreground until Ctrl-C."""
     set_up_logging(logging.INFO if verbose else logging.WARNING)
+    sys.meta_path.insert(0, _NoPandas())
     try:
         settings = _settings(host=host, port=port, data_dir=data_dir)
         listener = _listen(settings)

@@ -1,7 +1,7 @@
 """Group commit: requests wait for the insert that holds their rows, and are answered when it is on disk.
 
 While one group is being inserted the next one gathers, so a lone client waits for nobody and many clients share an insert. A
-group waits only while other requests are being read, and `wait_s` at most for each next one. Arrow is built where requests are
+group waits only while other requests are being read, and `wait_s` at most. Arrow is built where requests are
 decoded; the committer only joins tables, because it would otherwise spend its time waiting for the interpreter lock.
 """
 
@@ -25,7 +25,6 @@ from spanledger_collector.telemetry import Counters
 from spanledger_schema.spans import SpanRow
 
 _LOGGER: Final = logging.getLogger(__name__)
-_GATHER_S_MAX: Final = 0.25
 
 
 @dataclass(slots=True)
@@ -121,19 +120,16 @@ class Writer:
             return group
 
     def _await_company(self) -> None:
-        """Wait for requests that are being read, while they keep coming: many rows cost little more to insert than few.
+        """Wait a moment for requests that are being read: many rows cost little more to insert than few. Holds the lock.
 
-        Holds the lock. A lone client waits for nobody; one that sends slowly is waited for `wait_s` at most.
+        A short while only: what waits here is not being inserted, and the next ones gather during the insert anyway.
         """
-        last = time.monotonic() + _GATHER_S_MAX
+        deadline = time.monotonic() + self._wait_s
         while self._open > 0 and not self._stopping and sum(len(parcel.rows) for parcel in self._queue) < self._rows_max:
-            queued = len(self._queue)
-            remaining = min(self._wait_s, last - time.monotonic())
+            remaining = deadline - time.monotonic()
             if remaining <= 0:
                 return
-            self._changed.wait_for(lambda queued=queued: len(self._queue) != queued or self._open == 0, remaining)  # type: ignore[misc]
-            if len(self._queue) == queued:
-                return
+            self._changed.wait(remaining)
 
     def _commit_group(self, group: list[Parcel]) -> None:
         self._counters.add("spanledger_commit_groups_total")
