@@ -148,6 +148,8 @@ def _settle(page) -> None:
 
 
 def _figures(page) -> dict[str, str]:
+    page.wait_for_selector("[data-testid=stMetric]")
+    _settle(page)
     found = {}
     for metric in page.locator("[data-testid=stMetric]").all():
         label = metric.locator("[data-testid=stMetricLabel]").inner_text().strip()
