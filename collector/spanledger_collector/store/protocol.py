@@ -47,5 +47,9 @@ class Store(Protocol):
 
 
 def rows_of(table: pa.Table) -> list[dict[str, Any]]:
-    """A small answer as dictionaries."""
+    """A small answer as dictionaries; times to the microsecond, which is all that Python's hold."""
+    for index, field in enumerate(table.schema):
+        if pa.types.is_timestamp(field.type) and field.type.unit == "ns":
+            plain = pa.timestamp("us", field.type.tz)
+            table = table.set_column(index, field.with_type(plain), table.column(index).cast(plain, safe=False))
     return table.to_pylist()  # type: ignore[no-any-return]
