@@ -16,7 +16,7 @@ _RELEASES: Final = ((0.0, "2.2.0", "answer-v5"), (0.27, "2.3.0", "answer-v6"), (
 _GROWN_FROM, _GROWN_TO = 0.7, 0.79
 _DRIFT_FROM, _DRIFT_TO = 0.66, 0.9
 _OUTAGE_DAY: Final = 0.83
-_OUTAGE_HOURS: Final = (18.0, 21.5)
+_OUTAGE_HOURS: Final = (15.5, 21.5)
 _WEEKEND: Final = 0.55
 
 

@@ -45,7 +45,7 @@ RULES: Final[tuple[dict[str, Any], ...]] = (
         "group_by": ["feature"],
         "window": "1d",
         "comparison": ">",
-        "threshold": "6.00",
+        "threshold": "3.00",
         "severity": "warning",
     },
     {
@@ -173,11 +173,11 @@ def _days(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]
 
 
 def _known(client: Client) -> tuple[datetime, datetime] | None:
-    """When the project's data begins and ends, or None if it has none."""
-    for project in client.projects():
-        if project["name"] == PROJECT and project.get("first_at") and project.get("last_at"):
-            return datetime.fromisoformat(project["first_at"]), datetime.fromisoformat(project["last_at"])
-    return None
+    """When the first and the last interaction of the project began, or None if there is none."""
+    first, last = (client.interactions(order=order, limit=1)["items"] for order in ("time", "-time"))
+    if not first or not last:
+        return None
+    return datetime.fromisoformat(first[0]["time"]), datetime.fromisoformat(last[0]["time"])
 
 
 def _make_rules(client: Client) -> None:

@@ -31,7 +31,7 @@ _PLAN_WEIGHTS: Final = {"free": 55, "pro": 35, "enterprise": 10}
 _OUTAGE_FAULTS: Final = 0.88
 _EVERYDAY_FAULTS: Final = 0.012
 _GIVES_UP: Final = 0.3
-_STANDS_IN: Final = 0.4
+_STANDS_IN: Final = 0.3
 
 
 @dataclass(slots=True)
