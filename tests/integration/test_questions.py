@@ -332,3 +332,12 @@ def test_docs_show_every_route(shop: LiveCollector) -> None:
     for path in ("/v1/traces", "/v1/logs", "/api/v1/query", "/api/v1/interactions", "/api/v1/feedback", "/api/v1/alerts/rules"):
         assert path in document["paths"]
     assert shop.http.get("/docs").status_code == 200
+
+
+@pytest.mark.parametrize("dimension", [*DIMENSIONS, "tag:tier"])
+def test_every_measure_alone_is_answered_or_refused_by_every_dimension(shop: LiveCollector, dimension: str) -> None:
+    for name in MEASURES:
+        for extra in ({"dimensions": [dimension]}, {"filters": [{"dimension": dimension, "op": "not_in", "values": ["x"]}]}):
+            query = {"measures": [name], "granularity": "day", **extra}
+            response = shop.http.post("/api/v1/query", json=query, headers={"x-spanledger-project": PROJECT})
+            assert response.status_code == 200 or "measured on calls" in response.json()["detail"], (name, extra, response.text)

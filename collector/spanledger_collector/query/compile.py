@@ -4,6 +4,7 @@ Identifiers come from the catalogue and from constants here; whatever a caller s
 parameter.
 """
 
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -11,14 +12,17 @@ from typing import Any, Final
 from spanledger_collector.query.route import Source, of_calls_only, route
 from spanledger_schema.catalogue import (
     DIMENSIONS,
+    MEASURES,
     TAG_DIMENSION_PREFIX,
     USER_FEEDBACK_SCOPE,
     Measure,
 )
 from spanledger_schema.query import Filter, Query
+from spanledger_schema.spans import INTERACTION_FIELDS
 
 CONFIDENCE_SOURCES: Final = "__confidence_sources"
 """A hidden column: how many confidence sources a group mixes."""
+_WORD: Final = re.compile(r"[a-z_][a-z0-9_]*")
 _ALL_FEEDBACK: Final = ["user", "reviewer", "evaluator"]
 _BUCKETS: Final = {
     "minute": "toStartOfMinute(start_time)",
@@ -32,22 +36,17 @@ _ARRAYS: Final = {
     "feedback_source": ("feedback_sources", ("feedback_names", "feedback_positive")),
     "feedback_name": ("feedback_names", ("feedback_sources", "feedback_positive")),
 }
-_PARTS: Final = (
-    "sum(cost_usd) AS part_cost_usd, sum(wasted_cost_usd) AS part_wasted_cost_usd, "
-    "sum(cache_savings_usd) AS part_cache_savings_usd, countIf(kind IN ('model', 'embedding', 'rerank')) AS part_generations, "
-    "countIf(kind IN ('model', 'embedding', 'rerank') AND cost_status = 'unpriced') AS part_unpriced_generations, "
-    "countIf(kind IN ('model', 'embedding', 'rerank') AND cost_status IN ('priced', 'reported', 'free', 'not_billable')) "
-    "AS part_known_cost_generations, sum(is_retry) AS part_retries"
-)
-_PART_COLUMNS: Final = (
-    "cost_usd",
-    "wasted_cost_usd",
-    "cache_savings_usd",
-    "generations",
-    "unpriced_generations",
-    "known_cost_generations",
-    "retries",
-)
+_IS_GENERATION: Final = "kind IN ('model', 'embedding', 'rerank')"
+_PARTS: Final = {
+    "cost_usd": "sum(cost_usd)",
+    "wasted_cost_usd": "sum(wasted_cost_usd)",
+    "cache_savings_usd": "sum(cache_savings_usd)",
+    "generations": f"countIf({_IS_GENERATION})",
+    "unpriced_generations": f"countIf({_IS_GENERATION} AND cost_status = 'unpriced')",
+    "known_cost_generations": (f"countIf({_IS_GENERATION} AND cost_status IN ('priced', 'reported', 'free', 'not_billable'))"),
+    "retries": "sum(is_retry)",
+}
+"""What of an interaction is only a group's part, and how it is summed from the group's calls."""
 
 
 @dataclass(slots=True)
@@ -224,10 +223,29 @@ class _Compiler:
                 replaced.append(f"mapFilter((k, n) -> {condition}, span_kinds) AS span_kinds")
                 replaced.append(f"toUInt32(arraySum(mapValues(mapFilter((k, n) -> {condition}, span_kinds)))) AS span_count")
         where = " AND ".join([self._where(source), *conditions])
-        relation = f"SELECT *{_replace(replaced)} FROM interactions FINAL WHERE {where}"
+        relation = f"SELECT {self._needed()}{_replace(replaced)} FROM interactions FINAL WHERE {where}"
         for name in self._query.dimensions:
             relation = self._unfold(relation, name)
         return relation
+
+    def _needed(self) -> str:
+        """The columns of interactions that this query looks at, as a column matcher: the table is wide, a question is not."""
+        return f"COLUMNS({', '.join(self._wanted())})"
+
+    def _wanted(self) -> list[str]:
+        query = self._query
+        texts = [MEASURES[name].interactions or "" for name in query.measures]
+        names = [*query.dimensions, *(item.dimension for item in query.filters)]
+        texts += [DIMENSIONS[name].interactions or "" for name in names if name in DIMENSIONS]
+        texts += (
+            ["confidence_sources", "tags"]
+            if any(name.startswith(TAG_DIMENSION_PREFIX) for name in names)
+            else ["confidence_sources"]
+        )
+        texts += [" ".join((own, *others)) for name, (own, others) in _ARRAYS.items() if name in names]
+        texts += ["span_kinds span_count"] if "span_kind" in names else []
+        words = set(_WORD.findall(" ".join(texts)))
+        return [name for name, _ in INTERACTION_FIELDS if name in words or name in ("interaction_id", "start_time")]
 
     def _unfold(self, relation: str, name: str) -> str:
         """One row per value of an array dimension, with the arrays cut down to it."""
@@ -248,11 +266,13 @@ class _Compiler:
         columns = [f"{DIMENSIONS[name].calls} AS group_{DIMENSIONS[name].calls}" for name in groups]
         keys = ", ".join(["interaction_id", *(f"group_{DIMENSIONS[name].calls}" for name in groups)])
         conditions = [self._where(Source.CALLS, lower_only=True)]
+        parts_wanted = [name for name in self._wanted() if name in _PARTS]
+        sums = [f"{_PARTS[name]} AS part_{name}" for name in parts_wanted]
         calls = (
-            f"SELECT {', '.join(['interaction_id', *columns, _PARTS])} FROM calls FINAL "
+            f"SELECT {', '.join(['interaction_id', *columns, *sums])} FROM calls FINAL "
             f"WHERE {' AND '.join(conditions)} GROUP BY {keys}"
         )
-        parts = _replace([f"part_{name} AS {name}" for name in _PART_COLUMNS])
+        parts = _replace([f"part_{name} AS {name}" for name in parts_wanted])
         selected = ", ".join(f"group_{DIMENSIONS[name].calls}" for name in groups)
         selected = f", {selected}" if selected else ""
         return (
