@@ -47,9 +47,9 @@ async def read_body(request: Request, parts: Services) -> bytes:
     """
     limit = parts.settings.body_bytes_max
     stated = request.headers.get("content-length", "")
-    if stated.isdigit() and int(stated) > limit:
+    if stated.isdecimal() and int(stated) > limit:
         raise PayloadTooLarge(f"The body is larger than {limit:,} bytes. Send smaller batches.")
-    if parts.open_bytes + (int(stated) if stated.isdigit() else 0) > parts.settings.open_bytes_max:
+    if parts.open_bytes + (int(stated) if stated.isdecimal() else 0) > parts.settings.open_bytes_max:
         parts.counters.add("spanledger_requests_refused_total", reason="overloaded")
         raise Overloaded("Too much is waiting to be stored; send it again in a second.")
     chunks: list[bytes] = []

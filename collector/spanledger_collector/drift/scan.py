@@ -111,9 +111,9 @@ def judge(blocks: Blocks, reference: tuple[int, int], until: int) -> Verdict:
         )
     ]
     ends = [end for end in range(reference[1] + 1, until + 1) if end <= blocks.index[-1] + 1]
-    history = [_evaluate(blocks, channels, ranks, reference_counts, reference[1], end) for end in ends]
-    findings = history[-1] if history else []
-    since = _episode_start(history, ends)
+    sweeps = _sweep(blocks, channels, ranks, reference_counts, reference[1], ends) if ends else []
+    findings = [sweep.at(-1) for sweep in sweeps]
+    since = _episode_start(sweeps, ends)
     psi, psi_n = _psi(blocks, ranks, reference_counts, reference[1], ends[-1] if ends else reference[1])
     newest = max((finding.n for finding in findings), default=0)
     if since is not None:
@@ -166,53 +166,95 @@ def _profile(name: str, values: Array, blocks: Blocks, in_reference: npt.NDArray
     return _Channel(name, values, float(np.sqrt(variance)), phi, tau2, means, np.maximum(cell_n, 1.0))
 
 
-def _evaluate(
-    blocks: Blocks, channels: Sequence[_Channel], ranks: Array, reference_counts: Array, first: int, end: int
-) -> list[Finding]:
-    findings: list[Finding] = []
+@dataclass(frozen=True, slots=True)
+class _Sweep:
+    """One channel in one window at every moment that is judged; `z` and `effect` are NaN where there are too few values."""
+
+    channel: str
+    window: str
+    n: Array
+    z: Array
+    effect: Array
+    alarm: npt.NDArray[np.bool_]
+
+    def at(self, index: int) -> Finding:
+        """The finding at one moment."""
+        z, effect = float(self.z[index]), float(self.effect[index])
+        known = z == z
+        return Finding(
+            self.channel,
+            self.window,
+            int(self.n[index]),
+            z if known else None,
+            effect if known else None,
+            bool(self.alarm[index]),
+        )
+
+
+def _sweep(
+    blocks: Blocks, channels: Sequence[_Channel], ranks: Array, reference_counts: Array, first: int, ends: Sequence[int]
+) -> list[_Sweep]:
+    """Compare every window that ends at one of `ends` with the reference, by sums up to each block."""
+    stops = np.asarray(ends, dtype=np.int64) - blocks.index[0]
+    shapes = np.stack([_shape_bins(row, ranks) for row in np.eye(len(ranks))])
+    found: list[_Sweep] = []
     for window, length in WINDOWS.items():
-        chosen = (blocks.index >= max(first, end - length)) & (blocks.index < end)
-        counts, index = blocks.counts[chosen], blocks.index[chosen]
-        findings.extend(_compare(channel, window, counts, index) for channel in channels)
+        starts = np.maximum(stops - length, first - blocks.index[0])
+        found.extend(_compare(channel, window, blocks, starts, stops) for channel in channels)
         if length >= WINDOWS["1d"]:
-            findings.append(_shape(window, counts.sum(axis=0), ranks, reference_counts.sum(axis=0), channels[0].phi))
-    return findings
+            counts = _between(blocks.counts @ shapes, starts, stops)
+            found.append(_shape(window, counts, _shape_bins(reference_counts.sum(axis=0), ranks), channels[0].phi))
+    return found
 
 
-def _compare(channel: _Channel, window: str, counts: Array, index: npt.NDArray[np.int64]) -> Finding:
-    per_block = counts.sum(axis=1)
-    n = float(per_block.sum())
-    if n < N_WINDOW_MIN:
-        return Finding(channel.name, window, int(n), None, None, False)
-    cells = _cells(index)
-    mean = float(((counts @ channel.values) - per_block * channel.cell_means[cells]).sum() / n)
-    shares = np.bincount(cells, weights=per_block, minlength=8) / n
-    weekend = float(shares[4:].sum())
-    days = max(1.0, float(len(np.unique(index[per_block > 0] // 4))))
-    variance = channel.phi * channel.deviation**2 * (1 / n + float((shares**2 / channel.cell_n).sum()))
-    variance += channel.tau2 * (1 / days + weekend**2 / 4 + (1 - weekend) ** 2 / 10)
-    z, effect = mean / float(np.sqrt(variance)), mean / channel.deviation
-    return Finding(channel.name, window, int(n), z, effect, abs(z) >= Z_ALARM and abs(effect) >= EFFECT_MIN)
+def _between(rows: Array, starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]) -> Array:
+    """Sums of rows over half-open ranges."""
+    sums = np.concatenate([np.zeros((1, *rows.shape[1:])), np.cumsum(rows, axis=0)])
+    return np.asarray(sums[stops] - sums[starts], dtype=np.float64)
 
 
-def _shape(window: str, counts: Array, ranks: Array, reference: Array, phi: float) -> Finding:
-    n = float(counts.sum())
-    if n < N_SHAPE_MIN:
-        return Finding("shape", window, int(n), None, None, False)
-    now, before = _shape_bins(counts, ranks), _shape_bins(reference, ranks)
-    kept = before > 0
-    now, before = now[kept], before[kept]
-    share = before / before.sum()
-    expected = share * n
-    # The reference is a sample too, which widens the difference by n / n_reference.
-    chi2 = float(((now - expected) ** 2 / expected).sum()) / (phi * (1 + n / before.sum()))
+def _compare(
+    channel: _Channel, window: str, blocks: Blocks, starts: npt.NDArray[np.int64], stops: npt.NDArray[np.int64]
+) -> _Sweep:
+    per_block = blocks.counts.sum(axis=1)
+    cells = _cells(blocks.index)
+    by_cell = np.zeros((len(per_block), 8))
+    by_cell[np.arange(len(per_block)), cells] = per_block
+    in_cells = _between(by_cell, starts, stops)
+    n = in_cells.sum(axis=1)
+    total = _between((blocks.counts @ channel.values) - per_block * channel.cell_means[cells], starts, stops)
+    days = np.asarray(
+        [
+            len(np.unique(blocks.index[start:stop][per_block[start:stop] > 0] // 4))
+            for start, stop in zip(starts, stops, strict=True)
+        ]
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = np.where(n >= N_WINDOW_MIN, total / n, np.nan)
+        shares = in_cells / n[:, None]
+        weekend = shares[:, 4:].sum(axis=1)
+        variance = channel.phi * channel.deviation**2 * (1 / n + (shares**2 / channel.cell_n).sum(axis=1))
+        variance += channel.tau2 * (1 / np.maximum(days, 1) + weekend**2 / 4 + (1 - weekend) ** 2 / 10)
+        z, effect = mean / np.sqrt(variance), mean / channel.deviation
+        alarm = (np.abs(z) >= Z_ALARM) & (np.abs(effect) >= EFFECT_MIN)
+    return _Sweep(channel.name, window, n, z, effect, alarm)
+
+
+def _shape(window: str, counts: Array, reference: Array, phi: float) -> _Sweep:
     from scipy import special  # a third of a second to import, which the start of a collector need not pay
 
-    degrees = max(1, len(now) - 1)
-    p_value = float(special.chdtrc(degrees, chi2))
-    debiased = _debiased_psi(now, before)
-    z = -float(special.ndtri(max(p_value, 1e-300)))
-    return Finding("shape", window, int(n), z, debiased, p_value < SHAPE_P and debiased > SHAPE_PSI)
+    kept = reference > 0
+    now, before = counts[:, kept], reference[kept]
+    n = now.sum(axis=1)
+    expected = (before / before.sum()) * n[:, None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # The reference is a sample too, which widens the difference by n / n_reference.
+        chi2 = ((now - expected) ** 2 / expected).sum(axis=1) / (phi * (1 + n / before.sum()))
+        p_value = np.where(n >= N_SHAPE_MIN, special.chdtrc(max(1, len(before) - 1), chi2), np.nan)
+        debiased = np.where(n >= N_SHAPE_MIN, [_debiased_psi(row, before) if row.sum() else 0.0 for row in now], np.nan)
+        z = -special.ndtri(np.maximum(p_value, 1e-300))
+        alarm = (p_value < SHAPE_P) & (debiased > SHAPE_PSI)
+    return _Sweep("shape", window, n, np.asarray(z, dtype=np.float64), debiased, alarm)
 
 
 def _shape_bins(counts: Array, ranks: Array) -> Array:
@@ -237,17 +279,14 @@ def _psi(blocks: Blocks, ranks: Array, reference: Array, first: int, end: int) -
     return _debiased_psi(_shape_bins(counts, ranks), _shape_bins(reference.sum(axis=0), ranks)), n
 
 
-def _episode_start(history: Sequence[Sequence[Finding]], ends: Sequence[int]) -> datetime | None:
+def _episode_start(sweeps: Sequence[_Sweep], ends: Sequence[int]) -> datetime | None:
     """When the running episode began: it starts with an alarm and ends when no channel is past |z| = 2 in 1 d and 3 d."""
     start: int | None = None
-    for findings, end in zip(history, ends, strict=True):
-        if any(finding.alarm for finding in findings):
-            if start is None:
-                alarms = [WINDOWS[finding.window] for finding in findings if finding.alarm]
-                start = end - min(alarms)
-        elif start is not None and all(
-            finding.z is None or abs(finding.z) < 2 for finding in findings if finding.window in ("1d", "3d")
-        ):
+    for index, end in enumerate(ends):
+        alarms = [WINDOWS[sweep.window] for sweep in sweeps if sweep.alarm[index]]
+        if alarms:
+            start = end - min(alarms) if start is None else start
+        elif start is not None and not any(abs(sweep.z[index]) >= 2 for sweep in sweeps if sweep.window in ("1d", "3d")):
             start = None
     return None if start is None else datetime.fromtimestamp(start * BLOCK_S, UTC)
 

@@ -13,6 +13,8 @@ from spanledger_schema import semconv
 
 VALUE_CHARS_MAX: Final = 4_096
 _SHAPES_MAX: Final = 10_000
+_SHAPE_KEYS_MAX: Final = 200
+"""Larger ones are one of a kind; remembering them would only fill the memory."""
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -118,7 +120,7 @@ def split(attributes: Attributes, signals: dict[str, str], tags: dict[str, str])
     plan = _shapes.get(shape)
     if plan is None:
         plan = _plan(shape)
-        if len(_shapes) < _SHAPES_MAX:
+        if len(shape) <= _SHAPE_KEYS_MAX and len(_shapes) < _SHAPES_MAX:
             _shapes[shape] = plan
     keep, signal_keys, tag_keys = plan
     for key, name in signal_keys:

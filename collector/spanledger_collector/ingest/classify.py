@@ -133,7 +133,7 @@ def error_class(status: int, error_type: str, message: str) -> tuple[str, int]:
     Returns:
         The class, and the HTTP status when one was stated anywhere (else 0).
     """
-    if not status and error_type.isdigit() and len(error_type) == 3:
+    if not status and error_type.isdecimal() and len(error_type) == 3:
         status = int(error_type)
     found = re.search(_STATUS_IN_MESSAGE, message[:500]) if not status and message else None
     if found:

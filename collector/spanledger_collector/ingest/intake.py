@@ -1,5 +1,6 @@
 """From a request body to a parcel of rows: decompress, decode, normalise, build Arrow. Runs on the one decoding thread."""
 
+import logging
 import zlib
 from typing import Final
 
@@ -11,6 +12,8 @@ from spanledger_collector.ingest.otlp import Decoder
 from spanledger_collector.ingest.writer import Parcel
 from spanledger_collector.store import arrow
 from spanledger_schema.spans import SpanRow
+
+_LOGGER: Final = logging.getLogger(__name__)
 
 PROTOBUF: Final = "application/x-protobuf"
 JSON: Final = "application/json"
@@ -87,7 +90,13 @@ class Intake:
         contents: list[ContentRow] = []
         for group in decoded.groups:
             for span in group.spans:
-                row, content = normalise(group, span, project, received_at)
+                try:
+                    row, content = normalise(group, span, project, received_at)
+                except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+                    # A span that the rules cannot digest costs itself, not its neighbours, who would be sent again for ever.
+                    _LOGGER.exception("a span cannot be read; project=%s trace=%s", project[:40], span.trace_id)
+                    decoded.reject("malformed_span")
+                    continue
                 rows.append(row)
                 if content is not None:
                     contents.append(content)

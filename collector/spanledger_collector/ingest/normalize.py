@@ -147,7 +147,7 @@ def _outcome(span: DecodedSpan, facts: Facts) -> tuple[str, str, int]:
     get = attributes.get
     error_type = text(get(semconv.ERROR_TYPE)) or facts.error_type
     status_text = text(get(semconv.HTTP_STATUS)) or text(get("http.status_code")) or text(get("error.code"))
-    status = int(status_text) if status_text.isdigit() and len(status_text) == 3 else facts.http_status
+    status = int(status_text) if status_text.isdecimal() and len(status_text) == 3 else facts.http_status
     message = span.status_message or facts.error_message
     if not is_failed:
         return "", "", status

@@ -26,6 +26,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from spanledger_collector.errors import BadRequest, PayloadTooLarge
 from spanledger_collector.ingest.decoded import Attributes, Decoded, DecodedSpan, LogRecord, ScopeSpans
 
+_REMEMBERED_BYTES_MAX: Final = 4_096
 _NO_PARENT: Final = ("", "0000000000000000")
 
 
@@ -280,7 +281,7 @@ class Decoder:
                 bag = dict(map(parse_key_value, _LIGHT["Bag"].FromString(raw).attributes))
             except DecodeError:
                 bag = {}
-            if len(self._bags) < 10_000:
+            if len(raw) <= _REMEMBERED_BYTES_MAX and len(self._bags) < 10_000:
                 self._bags[raw] = bag
         return bag
 
@@ -292,7 +293,7 @@ class Decoder:
                 scope = (named.name.decode("utf-8", "replace"), named.version.decode("utf-8", "replace"))
             except DecodeError:
                 scope = ("", "")
-            if len(self._scopes) < 10_000:
+            if len(raw) <= _REMEMBERED_BYTES_MAX and len(self._scopes) < 10_000:
                 self._scopes[raw] = scope
         return scope
 

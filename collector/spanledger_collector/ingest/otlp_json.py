@@ -119,7 +119,7 @@ def _text(value: Any) -> str:
 def _json_int(value: Any) -> int:
     """A 64-bit integer as a number or as text; anything else is 0, protobuf's default."""
     number = 0
-    if isinstance(value, str) and len(value) <= 20 and value.lstrip("-").isdigit():
+    if isinstance(value, str) and len(value) <= 20 and value.removeprefix("-").isdecimal():
         number = int(value)
     elif isinstance(value, int) and not isinstance(value, bool):
         number = value

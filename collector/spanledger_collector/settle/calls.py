@@ -69,7 +69,7 @@ def call_row(node: Node, shared: Shared, fallback_models: frozenset[str]) -> Cal
         row.finish_reason,
         row.error_class,
         row.http_status,
-        1 if attempt.isdigit() and int(attempt) > 1 else 0,
+        1 if attempt.isdecimal() and int(attempt) > 1 else 0,
         1 if model and (row.request_model in fallback_models or model in fallback_models) else 0,
         row.usage_quality,
         uncached,

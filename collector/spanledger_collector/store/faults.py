@@ -26,4 +26,4 @@ def _code_in(message: str) -> int | None:
     # The streaming insert of chDB raises RuntimeError with ClickHouse's "Code: N." in the text, the only place it is given.
     _, found, rest = message.partition("Code: ")
     digits = rest[:6].split(".")[0].strip() if found else ""
-    return int(digits) if digits.isdigit() else None
+    return int(digits) if digits.isdecimal() else None

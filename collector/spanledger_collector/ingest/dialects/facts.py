@@ -87,7 +87,7 @@ def count(value: Any) -> int | None:
     """A number of tokens: an integer from 0 to 2^32-1, also as text; else unknown."""
     if type(value) is int:
         return value if 0 <= value <= COUNT_MAX else None
-    if isinstance(value, str) and value.isdigit() and len(value) <= 10:
+    if isinstance(value, str) and value.isdecimal() and len(value) <= 10:
         return count(int(value))
     if isinstance(value, float) and value.is_integer() and 0 <= value <= COUNT_MAX:
         return int(value)
@@ -185,7 +185,7 @@ def unflatten(attributes: Attributes, prefix: str) -> list[Any]:
 def _fold(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
-    if node and all(key.isdigit() for key in node):
+    if node and all(key.isdecimal() for key in node):
         return [_fold(node[key]) for key in sorted(node, key=int)]
     return {key: _fold(value) for key, value in node.items()}
 
