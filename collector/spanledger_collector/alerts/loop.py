@@ -112,6 +112,9 @@ class Evaluator:
                 self.evaluate_all(datetime.now(UTC) - _LAG)
             except SpanledgerError as error:
                 _LOGGER.warning("alert rules could not be read: %s", error.code)
+            except Exception:
+                # A defect; but a thread that ends would never tell anybody anything again.
+                _LOGGER.exception("evaluating alert rules hit a defect")
 
     def evaluate_all(self, now: datetime) -> None:
         """Evaluate every enabled rule of every project once.

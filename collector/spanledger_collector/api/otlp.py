@@ -6,6 +6,7 @@ from typing import Annotated
 
 import orjson
 from fastapi import APIRouter, Depends, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from spanledger_collector.api.problems import rpc_code
@@ -16,6 +17,8 @@ from spanledger_collector.ingest.intake import JSON, PROTOBUF
 from spanledger_collector.ingest.logs import content_parcel
 
 router = APIRouter(tags=["OTLP"])
+
+_BODY_S_MAX = 60
 
 _WORDS = {
     "invalid_id": "a trace id has 16 bytes, a span id 8, and neither is zero",
@@ -43,6 +46,7 @@ async def read_body(request: Request, parts: Services) -> bytes:
 
     Raises:
         PayloadTooLarge: it is larger than one may be.
+        BadRequest: it was cut off, or came too slowly.
         Overloaded: too much is being worked on.
     """
     limit = parts.settings.body_bytes_max
@@ -54,11 +58,17 @@ async def read_body(request: Request, parts: Services) -> bytes:
         raise Overloaded("Too much is waiting to be stored; send it again in a second.")
     chunks: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
-            raise PayloadTooLarge(f"The body is larger than {limit:,} bytes. Send smaller batches.")
-        chunks.append(chunk)
+    try:
+        async with asyncio.timeout(_BODY_S_MAX):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > limit:
+                    raise PayloadTooLarge(f"The body is larger than {limit:,} bytes. Send smaller batches.")
+                chunks.append(chunk)
+    except ClientDisconnect:
+        raise BadRequest("The connection ended before the body did.") from None
+    except TimeoutError:
+        raise BadRequest(f"The body did not arrive within {_BODY_S_MAX} s.") from None
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 

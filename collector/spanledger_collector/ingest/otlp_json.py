@@ -10,6 +10,7 @@ from spanledger_collector.errors import BadRequest, PayloadTooLarge
 from spanledger_collector.ingest.decoded import Attributes, Decoded, DecodedSpan, LogRecord, ScopeSpans
 
 _INT64_MAX: Final = 1 << 63
+_HEX_DIGITS: Final = frozenset("0123456789abcdef")
 
 
 def decode_spans(body: bytes, spans_max: int) -> Decoded:
@@ -62,7 +63,8 @@ def _walk_json(body: bytes, outer: str, middle: str, inner: str) -> Iterable[tup
     if not isinstance(document, dict):
         raise BadRequest(f"The body is no OTLP/JSON: an object with {outer} is expected.")
     for resource in _dicts(document.get(outer), outer):
-        attributes = _json_attributes((resource.get("resource") or {}).get("attributes"))
+        described = resource.get("resource")
+        attributes = _json_attributes(described.get("attributes") if isinstance(described, dict) else None)
         for scope in _dicts(resource.get(middle), middle):
             named = scope.get("scope")
             for item in _dicts(scope.get(inner), inner):
@@ -88,7 +90,7 @@ def _json_span(span: dict[str, Any]) -> DecodedSpan | str:
     parsed.otel_kind = _json_int(span.get("kind")) & 0xFF
     parsed.start_ns, parsed.end_ns = _json_int(span.get("startTimeUnixNano")), _json_int(span.get("endTimeUnixNano"))
     parsed.attributes = _json_attributes(span.get("attributes"))
-    parsed.digest = binascii.crc32(orjson.dumps(span.get("attributes"), option=orjson.OPT_SORT_KEYS))
+    parsed.digest = binascii.crc32(orjson.dumps(parsed.attributes, option=orjson.OPT_SORT_KEYS))
     events = span.get("events")
     parsed.events = [
         (_text(event.get("name")), _json_int(event.get("timeUnixNano")), _json_attributes(event.get("attributes")))
@@ -106,10 +108,8 @@ def _hex(value: Any, digits: int) -> str:
     if not isinstance(value, str) or len(value) != digits:
         return ""
     lowered = value.lower()
-    try:
-        return lowered if int(lowered, 16) else ""
-    except ValueError:
-        return ""
+    # Not `int(lowered, 16)`, which also takes signs, spaces and underscores.
+    return lowered if _HEX_DIGITS.issuperset(lowered) and lowered.strip("0") else ""
 
 
 def _text(value: Any) -> str:

@@ -147,6 +147,11 @@ class Writer:
         except SpanledgerError as error:
             self._answer(group, error)
             return
+        except Exception:
+            # A defect; but a thread that ends would leave every later request without an answer.
+            _LOGGER.exception("a commit hit a defect")
+            self._answer(group, StoreUnavailable("The collector could not store this; try again in a few seconds."))
+            return
         self._counters.stored(sum(len(parcel.rows) for parcel in group))
         self._answer(group, None)
 

@@ -58,6 +58,8 @@ class Written:
 def differ(trace: Trace, written: Written) -> tuple[dict[str, InteractionRow], dict[str, CallRow]]:
     """Settle a trace, add what changed to `written`, and return its rows as they now stand."""
     settled = settle(trace.rows.values(), list(trace.feedback.values()))
+    if any((row.cost_usd or 0) > arrow.MONEY_PICO_MAX for row in (*settled.interactions, *settled.calls)):
+        raise OverflowError("a cost is larger than a column of money holds")
     interactions = {row.interaction_id: row for row in settled.interactions}
     calls = {row.span_id: row for row in settled.calls}
     for key, row in interactions.items():
@@ -204,6 +206,11 @@ class Settler:
                 self._counters.add("spanledger_settle_errors_total")
                 _LOGGER.warning("settling failed and is tried again: %s", error.code)
                 self._retry_at_s = time.monotonic() + _RETRY_S
+            except Exception:
+                # A defect; but a thread that ends would leave everything after it stored and never counted.
+                self._counters.add("spanledger_settle_errors_total")
+                _LOGGER.exception("settling hit a defect and is tried again")
+                self._retry_at_s = time.monotonic() + _RETRY_S
             if is_last:
                 return
             self._counters.put("spanledger_pending_traces", len(self._dirty))
@@ -293,7 +300,7 @@ class Settler:
             return {}, {}
         try:
             return differ(trace, written)
-        except (ArithmeticError, LookupError, TypeError, ValueError):
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
             # One trace that the rules cannot digest must not hold up all others; it keeps the rows that it has.
             self._counters.add("spanledger_settle_errors_total")
             _LOGGER.exception("a trace cannot be settled; project=%s trace=%s", key[0][:40], key[1])

@@ -71,3 +71,5 @@ class Compactor:
                     pass
             except SpanledgerError as error:
                 _LOGGER.warning("closed days could not be compacted: %s", error.code)
+            except Exception:
+                _LOGGER.exception("compacting closed days hit a defect")
