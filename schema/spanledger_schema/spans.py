@@ -2,7 +2,7 @@
 
 `migrations/0001_ledger.sql` says the same to ClickHouse; a test compares the two. Types are words of this module:
 `text`, `time` (integer nanoseconds since 1970, UTC), `u8 u16 u32 u64 i8`, `money` (integer units of 1e-12 USD), `f64`,
-`map_text`, `map_u32`, `texts` (list); a trailing `?` means that None is allowed and means unknown.
+`map_text`, `map_u32`, `texts`, `f64s`, `i8s`, `moneys` (lists); a trailing `?` means that None is allowed and means unknown.
 """
 
 from typing import Final, NamedTuple
@@ -159,6 +159,7 @@ class InteractionRow(NamedTuple):
     validations: int
     validation_failures: int
     models: tuple[str, ...]
+    model_costs_usd: tuple[int | None, ...]
     input_tokens: int | None
     output_tokens: int | None
     cache_read_tokens: int | None
@@ -205,6 +206,7 @@ INTERACTION_FIELDS: Final[Fields] = (
     ("validations", "u32"),
     ("validation_failures", "u32"),
     ("models", "texts"),
+    ("model_costs_usd", "moneys"),
     ("input_tokens", "u64?"),
     ("output_tokens", "u64?"),
     ("cache_read_tokens", "u64?"),

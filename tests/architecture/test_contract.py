@@ -27,6 +27,7 @@ TYPES = {
     "texts": r"Array\(LowCardinality\(String\)\)",
     "f64s": r"Array\(Float64\)",
     "i8s": r"Array\(Int8\)",
+    "moneys": r"Array\(Nullable\(Decimal\(18, 12\)\)\)",
 }
 
 

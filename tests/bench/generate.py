@@ -48,13 +48,15 @@ def _interactions() -> str:
     cost = f"{one['cost']} + {two['cost']}"
     return f"""
     INSERT INTO interactions (project, interaction_id, trace_id, root_span_id, name, start_time, duration_ns, is_interaction, app,
-        environment, release, feature, user, session, tags, span_count, span_kinds, generations, known_cost_generations, models,
+        environment, release, feature, user, session, tags, span_count, span_kinds, generations, known_cost_generations, models, model_costs_usd,
         input_tokens, output_tokens, cost_usd, wasted_cost_usd, cache_savings_usd, failure_mode, validations, validation_failures,
         confidence_sources, confidence_values, feedback_sources, feedback_names, feedback_positive, settled_through, version, is_deleted)
     SELECT '{PROJECT}', concat(trace_id, '-', lower(hex(h))), trace_id, lower(hex(h)), 'answer', start_time,
         toUInt64(8e8 + h % 4000000000), 1, 'support', environment, release, feature, user, session, tags, 5,
         map('interaction', 1, 'agent', 1, 'retrieval', 1, 'model', 2), 2, 2,
-        arrayDistinct([{_PICK["model"]}[1 + {one["g"]} % 6], {_PICK["model"]}[1 + {two["g"]} % 6]]),
+        if({one["g"]} % 6 = {two["g"]} % 6, [{_PICK["model"]}[1 + {one["g"]} % 6], ''],
+            [{_PICK["model"]}[1 + {one["g"]} % 6], {_PICK["model"]}[1 + {two["g"]} % 6], '']),
+        if({one["g"]} % 6 = {two["g"]} % 6, [toNullable({cost}), NULL], [toNullable({one["cost"]}), {two["cost"]}, NULL]),
         {one["given"]} + {two["given"]}, {one["made"]} + {two["made"]}, {cost}, if(failure_mode != '', {cost}, toDecimal64(0, 12)),
         toDecimal64(0, 12), failure_mode, 1, failure_mode = 'validation', ['verbalized'],
         [round(0.5 + 0.5 * pow((h % 1000) / 1000, 0.5), 3)],

@@ -341,3 +341,23 @@ def test_every_measure_alone_is_answered_or_refused_by_every_dimension(shop: Liv
             query = {"measures": [name], "granularity": "day", **extra}
             response = shop.http.post("/api/v1/query", json=query, headers={"x-spanledger-project": PROJECT})
             assert response.status_code == 200 or "measured on calls" in response.json()["detail"], (name, extra, response.text)
+
+
+def test_both_ways_to_ask_by_model_agree(shop: LiveCollector, project: str) -> None:
+    spans = []
+    for trace in range(1, 41):
+        spans.append(S(1, trace=trace, attrs={"spanledger.interaction": "x"}, end=trace / 10 + 1))
+        for number in range(2, 2 + trace % 4):
+            model = ("gpt-4o", "gpt-4o-mini", "made-up")[(trace + number) % 3]
+            spans.append(S(number, 1, trace=trace, attrs=chat(model, 100 * number, 7), end=0.5))
+        if trace % 5 == 0:
+            tool = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "t"}
+            spans.append(S(9, 1, trace=trace, attrs=tool, status=2 if trace % 10 == 0 else 0, start=0.6, end=0.9))
+    shop.send(request(*spans), project)
+    measures = ["interactions", "failures", "failure_rate", "cost_per_interaction_usd", "cost_p50_usd", "duration_p95_s"]
+    own = shop.ask(measures, project, dimensions=["model"])
+    # A second dimension of calls, of one value, takes the way over the calls themselves.
+    pinned = {"filters": [{"dimension": "usage_quality", "op": "not_in", "values": ["never"]}]}
+    assert shop.ask(measures, project, dimensions=["model"], **pinned) == own
+    by_model = [{"dimension": "model", "op": "in", "values": ["gpt-4o", "made-up"]}]
+    assert shop.ask(measures, project, filters=by_model) == shop.ask(measures, project, filters=[*by_model, *pinned["filters"]])

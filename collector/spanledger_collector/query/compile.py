@@ -171,7 +171,7 @@ class _Compiler:
         if source is Source.CALLS:
             return f"calls FINAL WHERE {self._where(source)}"
         if source is Source.TOUCHED:
-            return f"({self._touched()})"
+            return f"({self._by_model() if self._is_by_model() else self._touched()})"
         return f"({self._interactions(source)})"
 
     def _where(self, source: Source, *, lower_only: bool = False) -> str:
@@ -243,6 +243,7 @@ class _Compiler:
             else ["confidence_sources"]
         )
         texts += [" ".join((own, *others)) for name, (own, others) in _ARRAYS.items() if name in names]
+        texts += ["models model_costs_usd"] if "model" in names else []
         texts += ["span_kinds span_count"] if "span_kind" in names else []
         words = set(_WORD.findall(" ".join(texts)))
         return [name for name, _ in INTERACTION_FIELDS if name in words or name in ("interaction_id", "start_time")]
@@ -259,6 +260,28 @@ class _Compiler:
         cut = [f"arrayFilter((x, s) -> s = {name}, {other}, {own}) AS {other}" for other in others]
         cut.append(f"arrayFilter(s -> s = {name}, {own}) AS {own}")
         return f"SELECT *{_replace(cut)}, {name} FROM ({relation}) ARRAY JOIN arrayDistinct({own}) AS {name}"
+
+    def _is_by_model(self) -> bool:
+        """Whether the model is the only dimension of calls, and what it splits is at most the cost."""
+        names = {*self._query.dimensions, *(item.dimension for item in self._query.filters)}
+        return of_calls_only(names) == ["model"] and not {*_PARTS} & {*self._wanted()} - {"cost_usd"}
+
+    def _by_model(self) -> str:
+        """The same as `_touched` from the interactions' own lists of models and their costs."""
+        relation = self._interactions(Source.INTERACTIONS)
+        for item in self._query.filters:
+            if item.dimension == "model":
+                condition = self._condition(item, "m")
+                costs = f"arrayFilter((c, m) -> {condition}, model_costs_usd, models) AS model_costs_usd"
+                cut = f"{costs}, arrayFilter(m -> {condition}, models) AS models"
+                relation = f"SELECT * REPLACE({cut}) FROM ({relation}) WHERE arrayExists(m -> {condition}, models)"
+        cost = "cost_usd" in self._wanted()
+        if "model" not in self._query.dimensions:
+            known = "arrayFilter(c -> c IS NOT NULL, model_costs_usd)"
+            total = f"if(empty({known}), NULL, arraySum(c -> assumeNotNull(c), {known}))"
+            return f"SELECT *{_replace([f'{total} AS cost_usd'] if cost else [])} FROM ({relation})"
+        unfolded = "ARRAY JOIN models AS group_model, model_costs_usd AS group_cost"
+        return f"SELECT *{_replace(['group_cost AS cost_usd'] if cost else [])}, group_model FROM ({relation}) {unfolded}"
 
     def _touched(self) -> str:
         """Interactions joined with the groups of calls that the query's dimensions of calls make of them."""

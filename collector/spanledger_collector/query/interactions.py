@@ -107,7 +107,7 @@ def show(row: InteractionRow, preview: str | None) -> dict[str, Any]:
         "tags": row.tags,
         "spans": row.span_count,
         "generations": row.generations,
-        "models": list(row.models),
+        "models": [model for model in row.models if model],
         "input_tokens": row.input_tokens,
         "output_tokens": row.output_tokens,
         "cache_read_tokens": row.cache_read_tokens,

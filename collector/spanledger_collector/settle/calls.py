@@ -179,7 +179,7 @@ class Sums:
     def __init__(self, calls: Iterable[CallRow]) -> None:
         """Add up."""
         self.generations = self.unpriced_generations = self.known_cost_generations = self.retries = self.fallbacks = 0
-        self.models: dict[str, None] = {}
+        self.models: dict[str, int | None] = {}
         self.input_tokens: int | None = None
         self.output_tokens: int | None = None
         self.cache_read_tokens: int | None = None
@@ -196,8 +196,8 @@ class Sums:
             self.generations += 1
             self.unpriced_generations += call.cost_status == CostStatus.UNPRICED
             self.known_cost_generations += call.cost_status in _KNOWN
-            if call.model:
-                self.models[call.model] = None
+        known = self.models.get(call.model)
+        self.models[call.model] = call.cost_usd if known is None else known + (call.cost_usd or 0)
         self.retries += call.is_retry
         self.fallbacks += call.is_fallback
         read, write_5m, write_1h = call.cache_read_tokens, call.cache_write_5m_tokens, call.cache_write_1h_tokens

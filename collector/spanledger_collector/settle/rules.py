@@ -129,6 +129,7 @@ def _settle_group(group: _Group, feedback: Sequence[Feedback]) -> tuple[Interact
         signals.validation_count,
         signals.validation_failures,
         tuple(sums.models),
+        tuple(sums.models.values()),
         sums.input_tokens,
         sums.output_tokens,
         sums.cache_read_tokens,

@@ -38,6 +38,9 @@ def column(values: Sequence[Any], kind: str) -> pa.Array:
         return pa.array(values, pa.int64()).cast(pa.decimal128(19, 0)).view(MONEY)
     if base in _LISTS:
         return pa.array(values, _LISTS[base])
+    if base == "moneys":
+        starts = pa.array([0, *accumulate(map(len, values))], pa.int32())
+        return pa.ListArray.from_arrays(starts, column(list(chain.from_iterable(values)), "money?"))
     offsets = pa.array([0, *accumulate(map(len, values))], pa.int32())
     keys = pa.array(list(chain.from_iterable(values)), pa.string())
     items = pa.array(
@@ -103,4 +106,6 @@ def _values(values: pa.ChunkedArray, kind: str) -> list[Any]:
         return [dict(item) for item in values.to_pylist()]
     if base in _LISTS:
         return [tuple(item) for item in values.to_pylist()]
+    if base == "moneys":
+        return [tuple([None if amount is None else int(amount.scaleb(12)) for amount in item]) for item in values.to_pylist()]
     return list(values.to_pylist())

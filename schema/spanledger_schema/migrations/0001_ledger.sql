@@ -121,7 +121,9 @@ CREATE TABLE IF NOT EXISTS interactions/*@local*/ /*@on_cluster*/
     escalations         UInt32,
     validations         UInt32,
     validation_failures UInt32,
+    -- The models of its calls ('' for calls without one) and what each cost: questions by model need no join with calls
     models              Array(LowCardinality(String)),
+    model_costs_usd     Array(Nullable(Decimal(18, 12))),
     input_tokens        Nullable(UInt64),
     output_tokens       Nullable(UInt64),
     cache_read_tokens   Nullable(UInt64),
