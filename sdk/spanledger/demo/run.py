@@ -4,12 +4,12 @@ import itertools
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
@@ -197,19 +197,23 @@ def _losses() -> str:
 @contextmanager
 def _household(console: Console, port: int, dashboard_port: int, data_dir: Path | None) -> Iterator[None]:
     """`spanledger up` as a child, ready inside the block and stopped after it."""
+    for taken, option in ((port, "--port"), (dashboard_port, "--dashboard-port")):
+        if _listens(taken):
+            raise ClientError(f"port {taken} is taken: stop what uses it, choose another with {option}, or use it with --no-up")
     up = "import sys; from spanledger.cli import main; sys.exit(main(sys.argv[1:]))"
-    command = [sys.executable, "-c", up, "up", "--port", str(port), "--dashboard-port", str(dashboard_port)]
+    command = [sys.executable, "-P", "-c", up, "up", "--port", str(port), "--dashboard-port", str(dashboard_port)]
     if data_dir is not None:
         command += ["--data-dir", str(data_dir)]
     # A session of its own: Ctrl-C reaches this process only, which stops the traffic first and then the others.
     child = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    said: deque[str] = deque(maxlen=40)
-    threading.Thread(target=_relay, args=(child, said), daemon=True).start()
+    relay = threading.Thread(target=_relay, args=(child,), daemon=True)
+    relay.start()
     try:
         with console.status("Starting collector and dashboard"):
-            _wait_until_ready(child, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{dashboard_port}", said)
+            _wait_until_ready(child, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{dashboard_port}")
         yield
     finally:
+        relay.join(0.5 if child.poll() is not None else 0.0)
         if child.poll() is None:
             child.terminate()
             try:
@@ -219,24 +223,30 @@ def _household(console: Console, port: int, dashboard_port: int, data_dir: Path 
                 child.wait()
 
 
-def _relay(child: "subprocess.Popen[str]", said: "deque[str]") -> None:
+def _relay(child: "subprocess.Popen[str]") -> None:
     """Show what goes wrong in the child; its greeting is replaced by ours."""
     for line in child.stderr or ():
         if not line.startswith(_GREETING):
-            said.append(line.rstrip())
             sys.stderr.write(line)
 
 
-def _wait_until_ready(child: "subprocess.Popen[str]", collector: str, dashboard: str, said: "deque[str]") -> None:
+def _wait_until_ready(child: "subprocess.Popen[str]", collector: str, dashboard: str) -> None:
     deadline = time.monotonic() + _READY_S
     waiting = [f"{collector}/readyz", f"{dashboard}/_stcore/health"]
     while waiting:
         if child.poll() is not None:
-            raise ClientError(said[-1] if said else "collector and dashboard did not start")
+            raise typer.Exit(1)  # It has said why.
         if time.monotonic() > deadline:
             raise ClientError(f"{' and '.join(waiting)} did not answer within {_READY_S:.0f} s")
         waiting = [url for url in waiting if not _answers(url)]
         time.sleep(0.1)
+
+
+def _listens(port: int) -> bool:
+    """Whether somebody listens there: what answers later must be our own child."""
+    with socket.socket() as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _answers(url: str) -> bool:
