@@ -1,5 +1,7 @@
 """The demonstration, told through the real SDK into a real collector, is counted as the story has it."""
 
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -147,3 +149,12 @@ def test_the_rules_are_rules(collector: LiveCollector) -> None:
     with Client(collector.url, project=PROJECT) as client:
         for rule in RULES:
             assert client.create_alert_rule(rule)["measure"] == rule["measure"]
+
+
+def test_a_port_that_others_use_is_refused(collector: LiveCollector) -> None:
+    command = "import sys; from spanledger.cli import main; sys.exit(main(sys.argv[1:]))"
+    result = subprocess.run(
+        [sys.executable, "-c", command, "demo", "--port", str(collector.port)], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 1
+    assert f"port {collector.port} is taken" in result.stderr
