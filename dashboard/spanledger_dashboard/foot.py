@@ -1,7 +1,8 @@
 """The foot of the sidebar and the first-run state: is the collector there, and does data arrive?"""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlsplit
 
 import streamlit as st
 
@@ -14,6 +15,7 @@ from spanledger_schema.semconv import DEFAULT_PROJECT
 
 _REFRESH_S = 15
 _WAIT_S = 3
+_PORT: Final = 4318
 
 
 @st.fragment(run_every=_REFRESH_S)
@@ -32,9 +34,9 @@ def status_line(project: str, zone: str) -> None:
     per_minute = status.get("spans_per_minute")
     lines = [f"{fmt.count(per_minute)} spans/min", f"Data through {fmt.moment(when(status.get('data_through')), zone)}"]
     if pending := status.get("pending_traces"):
-        lines.append(f"{fmt.count(pending)} traces being settled")
+        lines.append(f"{fmt.plural(pending, 'trace')} being settled")
     if rejected := status.get("rejected_spans"):
-        lines.append(f"{fmt.count(rejected)} spans refused")
+        lines.append(f"{fmt.plural(rejected, 'span')} refused")
     st.caption("  \n".join(label(line, 80) for line in lines))
 
 
@@ -83,7 +85,9 @@ def first_run(project: str) -> None:
         st.code("pip install spanledger", language="shell")
         st.caption("2 · Record an interaction, here by hand; any OpenTelemetry exporter works too")
         st.code(_snippet(data.endpoint(), project), language="python")
-        st.caption("3 · It appears here by itself. To look around first: run `spanledger demo --no-up` in another terminal.")
+        port = urlsplit(data.endpoint()).port or _PORT
+        command = "spanledger demo --no-up" + ("" if port == _PORT else f" --port {port}")
+        st.caption(f"3 · It appears here by itself. To look around first: run `{command}` in another terminal.")
         _waiting(project)
 
 

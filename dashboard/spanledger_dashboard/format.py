@@ -192,7 +192,7 @@ def signed_money(value: Number) -> str:
 
 def interval(low: float, high: float) -> str:
     """A confidence interval of a rate."""
-    return f"{low * 100:.1f}–{high * 100:.1f} %"
+    return f"{low * 100:.1f}–{high * 100:.1f}%"
 
 
 def moment(at: datetime | None, zone: str) -> str:

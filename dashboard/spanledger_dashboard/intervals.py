@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import Final
 
-Z_95: Final = 1.959963984540054
-"""Two-sided 95 % point of the normal distribution."""
+from spanledger_schema import intervals
+
 Z_MATERIAL: Final = 2.5758293035489004
 """Two-sided 1 %: a change of a rate is coloured when chance alone would show it once in a hundred looks."""
 Z_ATTENTION: Final = 3.2905267314918945
@@ -30,7 +30,7 @@ class Rate:
         return self.n < TOO_FEW
 
 
-def wilson(hits: int, n: int, z: float = Z_95) -> Rate | None:
+def wilson(hits: int, n: int) -> Rate | None:
     """The rate of `hits` among `n`; None without samples.
 
     Raises:
@@ -40,12 +40,9 @@ def wilson(hits: int, n: int, z: float = Z_95) -> Rate | None:
         return None
     if not 0 <= hits <= n:
         raise ValueError(f"{hits} hits among {n}")
-    share, square = hits / n, z * z
-    centre = (share + square / (2 * n)) / (1 + square / n)
-    half = z / (1 + square / n) * sqrt(share * (1 - share) / n + square / (4 * n * n))
-    low = 0.0 if hits == 0 else max(0.0, centre - half)
-    high = 1.0 if hits == n else min(1.0, centre + half)
-    return Rate(hits, n, share, low, high)
+    low, high = intervals.wilson(hits, n)
+    # Nothing of n is exactly nothing; rounding would leave a trace of a bound.
+    return Rate(hits, n, hits / n, 0.0 if hits == 0 else low, 1.0 if hits == n else high)
 
 
 def difference_z(hits: int, n: int, hits_before: int, n_before: int) -> float:

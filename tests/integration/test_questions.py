@@ -361,3 +361,10 @@ def test_both_ways_to_ask_by_model_agree(shop: LiveCollector, project: str) -> N
     assert shop.ask(measures, project, dimensions=["model"], **pinned) == own
     by_model = [{"dimension": "model", "op": "in", "values": ["gpt-4o", "made-up"]}]
     assert shop.ask(measures, project, filters=by_model) == shop.ask(measures, project, filters=[*by_model, *pinned["filters"]])
+
+
+def test_the_model_that_cost_most_leads(shop: LiveCollector, project: str) -> None:
+    embedding = {**chat("text-embedding-3-small", 10, 0), "gen_ai.operation.name": "embeddings"}
+    spans = [S(1, attrs={"spanledger.interaction": "ask"}), S(2, 1, attrs=embedding), S(3, 1, attrs=chat("gpt-4o"), start=0.2)]
+    assert shop.send(request(*spans), project).status_code == 200
+    assert shop.get("/api/v1/interactions", project)["items"][0]["models"] == ["gpt-4o", "text-embedding-3-small"]

@@ -128,9 +128,11 @@ def in_words(value: Value, unit: Unit) -> str:
     number = Decimal(repr(value)) if isinstance(value, float) else value
     match unit:
         case Unit.USD:
-            return f"${number:,.2f}" if abs(number) >= 1 or number == 0 else f"${number.normalize():.3g}"
+            if abs(number) >= 1 or number == 0 or number == round(number, 2):
+                return f"${number:,.2f}"
+            return f"${number.normalize():.3g}"
         case Unit.RATIO | Unit.PROBABILITY:
-            return f"{number * 100:.1f} %"
+            return f"{number * 100:.1f}%"
         case Unit.SECONDS:
             return f"{number:.3g} s"
         case _:

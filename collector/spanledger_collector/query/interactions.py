@@ -107,7 +107,7 @@ def show(row: InteractionRow, preview: str | None) -> dict[str, Any]:
         "tags": row.tags,
         "spans": row.span_count,
         "generations": row.generations,
-        "models": [model for model in row.models if model],
+        "models": _dearest_first(row),
         "input_tokens": row.input_tokens,
         "output_tokens": row.output_tokens,
         "cache_read_tokens": row.cache_read_tokens,
@@ -243,3 +243,9 @@ def trace_of(identity: str) -> str:
     if len(trace_id) != 32 or not all(character in "0123456789abcdef" for character in trace_id):
         raise NotFound("There is no such interaction. An id is 32 hex digits, or those, a hyphen and 16 more.")
     return trace_id
+
+
+def _dearest_first(row: InteractionRow) -> list[str]:
+    """The models that cost most lead: an answer's model, not the embedding before it."""
+    known = [(model, cost or 0) for model, cost in zip(row.models, row.model_costs_usd, strict=True) if model]
+    return [model for model, _ in sorted(known, key=lambda pair: -pair[1])]

@@ -94,7 +94,7 @@ def lines(
         )
     figure.update_yaxes(**ticks(unit, max(known, default=0.0)))
     if log and known and min(known) > 0:
-        figure.update_yaxes(type="log", dtick="D2", tickformat="~g")
+        figure.update_yaxes(type="log", dtick="D2", tickformat="~g", showtickprefix="all")
     elif known and min(known) >= 0:
         figure.update_yaxes(rangemode="tozero")
     if partial is not None:

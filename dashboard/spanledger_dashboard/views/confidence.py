@@ -147,7 +147,7 @@ def _calibration(here: Scope, found: Mapping[str, Any] | None) -> None:
     with card("Calibration", f"n = {found['n']:,} · ECE {ece}; a perfect source stays below {null} in 95 of 100 samples", badge):
         figure(confidence.reliability(found, here.palette), "confidence_reliability", f"Reliability diagram: {badge[0]}.")
         if gap is not None and low is not None and high is not None:
-            text = f"Stated less observed: {gap * 100:+.1f} pp (95 % {low * 100:+.1f} to {high * 100:+.1f} pp)"
+            text = f"Stated minus observed: {gap * 100:+.1f} pp (95 % {low * 100:+.1f} to {high * 100:+.1f} pp)"
             st.caption(label(text, 120))
 
 

@@ -185,3 +185,8 @@ def _texts(value):
     elif isinstance(value, list):
         for item in value:
             yield from _texts(item)
+
+
+def test_every_tick_of_a_logarithmic_axis_has_its_unit():
+    figure = series.lines({"p95": points(0.002, 0.05)}, Unit.USD, LIGHT, zone="UTC", log=True)
+    assert (figure.layout.yaxis.type, figure.layout.yaxis.tickprefix, figure.layout.yaxis.showtickprefix) == ("log", "$", "all")

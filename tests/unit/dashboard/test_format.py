@@ -90,3 +90,7 @@ def test_words_around_numbers():
     assert fmt.plural(1200, "interaction") == "1,200 interactions"
     assert fmt.listing(["a", "b", "c", "d"], 2) == "a, b and 2 more"
     assert fmt.ago(timedelta(minutes=14)) == "14 min ago"
+
+
+def test_an_interval_is_written_like_the_rate_it_belongs_to():
+    assert (fmt.interval(0.044, 0.048), fmt.measure("failure_rate", 0.046)) == ("4.4–4.8%", "4.6%")
