@@ -12,7 +12,6 @@ from typing import Any, Final
 from spanledger_collector.query.route import Source, of_calls_only, route
 from spanledger_schema.catalogue import (
     DIMENSIONS,
-    MEASURES,
     TAG_DIMENSION_PREFIX,
     USER_FEEDBACK_SCOPE,
     Measure,
@@ -74,6 +73,7 @@ def bind_time(value: datetime) -> str:
 class _Compiler:
     def __init__(self, query: Query, project: str) -> None:
         self._query = query
+        self._plan = route(query)
         self._parameters: dict[str, Any] = {"project": project}
         scoped = any(name == "feedback_source" for name in query.dimensions) or any(
             item.dimension == "feedback_source" for item in query.filters
@@ -82,7 +82,7 @@ class _Compiler:
 
     def compile(self) -> Sql:
         query = self._query
-        plan = route(query)
+        plan = self._plan
         if query.granularity and query.granularity != "minute":
             self._parameters["zone"] = query.timezone
         keys = (["time"] if query.granularity else []) + [f"d{index}" for index in range(len(query.dimensions))]
@@ -234,7 +234,13 @@ class _Compiler:
 
     def _wanted(self) -> list[str]:
         query = self._query
-        texts = [MEASURES[name].interactions or "" for name in query.measures]
+        own = [
+            measure.interactions or ""
+            for source, measures in self._plan.items()
+            if source is not Source.CALLS
+            for measure in measures
+        ]
+        texts = [*own]
         names = [*query.dimensions, *(item.dimension for item in query.filters)]
         texts += [DIMENSIONS[name].interactions or "" for name in names if name in DIMENSIONS]
         texts += (
@@ -287,20 +293,21 @@ class _Compiler:
         """Interactions joined with the groups of calls that the query's dimensions of calls make of them."""
         groups = of_calls_only(self._query.dimensions)
         columns = [f"{DIMENSIONS[name].calls} AS group_{DIMENSIONS[name].calls}" for name in groups]
-        keys = ", ".join(["interaction_id", *(f"group_{DIMENSIONS[name].calls}" for name in groups)])
+        # 16 bytes in place of a text of 49: half the memory, and no two of a trillion interactions share them.
+        identity = "sipHash128(interaction_id) AS identity"
+        keys = ", ".join(["identity", *(f"group_{DIMENSIONS[name].calls}" for name in groups)])
         conditions = [self._where(Source.CALLS, lower_only=True)]
         parts_wanted = [name for name in self._wanted() if name in _PARTS]
         sums = [f"{_PARTS[name]} AS part_{name}" for name in parts_wanted]
         calls = (
-            f"SELECT {', '.join(['interaction_id', *columns, *sums])} FROM calls FINAL "
-            f"WHERE {' AND '.join(conditions)} GROUP BY {keys}"
+            f"SELECT {', '.join([identity, *columns, *sums])} FROM calls FINAL WHERE {' AND '.join(conditions)} GROUP BY {keys}"
         )
         parts = _replace([f"part_{name} AS {name}" for name in parts_wanted])
         selected = ", ".join(f"group_{DIMENSIONS[name].calls}" for name in groups)
         selected = f", {selected}" if selected else ""
         return (
-            f"SELECT i.*{parts}{selected} FROM ({self._interactions(Source.INTERACTIONS)}) AS i "
-            f"INNER JOIN ({calls}) AS c USING interaction_id"
+            f"SELECT i.*{parts}{selected} FROM (SELECT *, {identity} FROM ({self._interactions(Source.INTERACTIONS)})) AS i "
+            f"INNER JOIN ({calls}) AS c USING identity"
         )
 
 

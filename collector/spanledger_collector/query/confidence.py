@@ -149,16 +149,19 @@ def _blocks(
     first = int(reference[0].timestamp()) // scan.BLOCK_S
     last = max(int(end.timestamp()) // scan.BLOCK_S, first)
     counts = np.zeros((last - first + 1, 2 * len(edges) + 1))
+    if not edges:
+        return scan.Blocks(np.arange(first, last + 1, dtype=np.int64), counts)
+    # The largest cut at or below the value, by binary search, and whether the value is below it (the first), on it or above.
     sql = (
-        "SELECT intDiv(toUnixTimestamp(start_time), 21600) AS block, count() AS n, "
-        "arrayCount(e -> e < value, {edges:Array(Float64)}) + arrayCount(e -> e <= value, {edges:Array(Float64)}) AS bin "
+        "SELECT intDiv(toUnixTimestamp(start_time), 21600) AS block, roundDown(value, {edges:Array(Float64)}) AS edge, "
+        "toInt8(sign(value - edge)) AS side, count() AS n "
         f"FROM (SELECT start_time, {_SOURCE} AS value FROM interactions FINAL "
-        f"WHERE {_where(series)} AND {inside} AND start_time < {{end:DateTime64(9, 'UTC')}}) GROUP BY block, bin"
+        f"WHERE {_where(series)} AND {inside} AND start_time < {{end:DateTime64(9, 'UTC')}}) GROUP BY block, edge, side"
     )
     answer = store.read(sql, {**bound, "edges": edges})
     if answer.num_rows:
-        block, number, place = (np.asarray(column.to_pylist(), dtype=np.int64) for column in answer.columns)
-        counts[block - first, place] = number
+        block, edge, side, number = (np.asarray(column.to_pylist(), dtype=np.float64) for column in answer.columns)
+        np.add.at(counts, (block.astype(np.int64) - first, 2 * np.searchsorted(edges, edge) + 1 + side.astype(np.int64)), number)
     return scan.Blocks(np.arange(first, last + 1, dtype=np.int64), counts)
 
 
