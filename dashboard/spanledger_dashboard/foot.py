@@ -85,9 +85,9 @@ def first_run(project: str) -> None:
         st.code("pip install spanledger", language="shell")
         st.caption("2 · Record an interaction, here by hand; any OpenTelemetry exporter works too")
         st.code(_snippet(data.endpoint(), project), language="python")
+        st.caption("3 · It appears here by itself. To look around first, in another terminal:")
         port = urlsplit(data.endpoint()).port or _PORT
-        command = "spanledger demo --no-up" + ("" if port == _PORT else f" --port {port}")
-        st.caption(f"3 · It appears here by itself. To look around first: run `{command}` in another terminal.")
+        st.code("spanledger demo --no-up" + ("" if port == _PORT else f" --port {port}"), language="shell")
         _waiting(project)
 
 

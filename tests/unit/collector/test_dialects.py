@@ -54,6 +54,11 @@ def test_every_token_is_counted_once(payload: Recorded) -> None:
     assert counted_out == sum(call["output_tokens_total"] for call in payload.calls)
 
 
+@pytest.mark.parametrize("payload", KNOWABLE, ids=str)
+def test_every_call_is_counted_once(payload: Recorded) -> None:
+    assert len(calls_of(payload)) == len(payload.calls)
+
+
 @pytest.mark.parametrize("payload", [p for p in KNOWABLE if not {p.instrumentor, str(p)} & SILENT_ABOUT_PARTS], ids=str)
 def test_cached_and_reasoning_tokens_are_known_where_they_were_sent(payload: Recorded) -> None:
     calls = calls_of(payload)

@@ -19,6 +19,7 @@ from spanledger_collector.ingest.dialects.facts import (
     text,
     to_json,
 )
+from spanledger_schema import semconv
 
 
 def recognises(scope: str, attributes: Attributes) -> bool:
@@ -61,7 +62,10 @@ def _mend_stream(span: DecodedSpan, request: Mapping[str, Any], facts: Facts) ->
         if isinstance(seconds, int | float) and 0 < seconds < 1e6:
             # The log span has no length of its own: the stream ended where it stands and lasted as long as it says.
             span.start_ns = max(0, span.end_ns - int(seconds * 1e9))
-    elif request.get("stream") is True and facts.input_tokens is None and not facts.output and span.status_code != 2:
+        return
+    # Chats of format 2 do not say whether they stream; one that ended well with neither answer nor usage did.
+    streams = request.get("stream", semconv.OPERATION in span.attributes) is True
+    if streams and facts.input_tokens is None and not facts.output and span.status_code != 2:
         facts.kind = "chain"
 
 
