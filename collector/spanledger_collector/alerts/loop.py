@@ -72,7 +72,7 @@ class Evaluator:
             key = (project, rule_id)
             return dict(self._states.get(key, {})), self._evaluated.get(key)
 
-    def forget(self, project: str, rule_id: str) -> None:
+    def forget(self, project: str, rule_id: str, because: str) -> None:
         """A rule was changed or deleted: its state begins anew, and what fires is resolved as far as people were told."""
         with self._lock:
             states = self._states.pop((project, rule_id), {})
@@ -82,9 +82,9 @@ class Evaluator:
             key = tuple(orjson.loads(event.group_key))
             if event.kind == "fired" and key in states and states.pop(key).state == FIRING:
                 closing = event._replace(
-                    event_id=uuid.uuid4().hex, kind="resolved", at=now_ns, summary="the rule was changed", version=now_ns
+                    event_id=uuid.uuid4().hex, kind="resolved", at=now_ns, summary=f"The rule was {because}", version=now_ns
                 )
-                alert_book.write_event(self._store, closing._replace(delivery='{"rule":"changed"}'))
+                alert_book.write_event(self._store, closing._replace(delivery=f'{{"rule":"{because}"}}'))
 
     def measure(self, rule: Rule, project: str, end: datetime) -> list[dict[GroupKey, Sample]]:
         """What a rule's windows ending at `end` measure, the newest first.

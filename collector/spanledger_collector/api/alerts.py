@@ -64,7 +64,7 @@ def put_rule(rule_id: str, raw: RuleBody, parts: ServicesDep, project: ProjectDe
     rule = _checked(raw, rule_id, project)
     stored = StoredRule(project, rule_id, {**before.body, "rule": rule.to_dict()})
     alert_book.write_rule(parts.store, stored, time.time_ns())
-    parts.evaluator.forget(project, rule_id)
+    parts.evaluator.forget(project, rule_id, "changed")
     return _show(parts, stored)
 
 
@@ -73,7 +73,7 @@ def delete_rule(rule_id: str, parts: ServicesDep, project: ProjectDep) -> Respon
     """Delete a rule; its history stays."""
     stored = _find(parts, project, rule_id)
     alert_book.write_rule(parts.store, stored, time.time_ns(), is_deleted=True)
-    parts.evaluator.forget(project, rule_id)
+    parts.evaluator.forget(project, rule_id, "deleted")
     return Response(status_code=204)
 
 

@@ -14,7 +14,6 @@ from spanledger_schema.query import QueryError
 
 REFERENCE_DAYS: Final = 14
 _EDGES: Final = 60
-_LABELS_MAX: Final = 200_000
 _SOURCE: Final = "arrayFirst((v, s) -> s = {source:String}, confidence_values, confidence_sources)"
 
 
@@ -185,17 +184,17 @@ def _calibration(
     """Values with a judgement: a reviewer's where there is one, else a user's, else an evaluator's."""
     label = "arrayFirst((p, s) -> s = '{}' AND p >= 0, feedback_positive, feedback_sources)"
     has = "arrayExists((p, s) -> s = '{}' AND p >= 0, feedback_positive, feedback_sources)"
+    # Counted by value in the store: a hundred thousand judgements are a few hundred rows. Four digits tell confidences apart.
     sql = (
-        f"SELECT {_SOURCE} AS p, multiIf({has.format('reviewer')}, {label.format('reviewer')}, "
-        f"{has.format('user')}, {label.format('user')}, {label.format('evaluator')}) AS y FROM interactions FINAL "
+        f"SELECT round({_SOURCE}, 4) AS p, multiIf({has.format('reviewer')}, {label.format('reviewer')}, "
+        f"{has.format('user')}, {label.format('user')}, {label.format('evaluator')}) AS y, count() AS n FROM interactions FINAL "
         f"WHERE {_where(series)} AND arrayExists(v -> v >= 0, feedback_positive) "
-        "AND start_time >= {start:DateTime64(9, 'UTC')} AND start_time < {end:DateTime64(9, 'UTC')} "
-        "ORDER BY start_time DESC LIMIT {most:UInt32}"
+        "AND start_time >= {start:DateTime64(9, 'UTC')} AND start_time < {end:DateTime64(9, 'UTC')} GROUP BY p, y ORDER BY p, y"
     )
-    bound = {**parameters, "start": bind_time(start), "end": bind_time(end), "most": _LABELS_MAX}
-    answer = store.read(sql, bound)
-    p = answer.column("p").to_numpy().astype(np.float64)
-    y = answer.column("y").to_numpy().astype(np.float64)
+    answer = store.read(sql, {**parameters, "start": bind_time(start), "end": bind_time(end)})
+    number = answer.column("n").to_numpy().astype(np.int64)
+    p = np.repeat(answer.column("p").to_numpy().astype(np.float64), number)
+    y = np.repeat(answer.column("y").to_numpy().astype(np.float64), number)
     found = calibration.calibrate(p, y)
     return None if found is None else asdict(found)
 

@@ -29,14 +29,16 @@ def answer(store: Store, query: Query, project: str) -> tuple[pa.Table, list[str
         StoreUnavailable, QueryTooExpensive: see `Store.read`.
     """
     sql = compile_query(query, project)
-    raw = store.read(sql.text, sql.parameters)
+    # One row more than asked for tells whether there are more.
+    raw = store.read(sql.text, {**sql.parameters, "limit": query.limit + 1})
     warnings: list[str] = []
     if CONFIDENCE_SOURCES in raw.column_names:
         mixed = raw.column(CONFIDENCE_SOURCES).to_pylist()
         raw = raw.drop_columns([CONFIDENCE_SOURCES])
         if any(count is not None and count > 1 for count in mixed):
             warnings.append(MIXED_CONFIDENCE)
-    if raw.num_rows >= query.limit:
+    if raw.num_rows > query.limit:
+        raw = raw.slice(0, query.limit)
         warnings.append(f"Cut at {query.limit:,} rows; ask for fewer groups or a higher limit.")
     names = (["time"] if query.granularity else []) + list(query.dimensions) + list(query.measures)
     columns, fields = [], []
