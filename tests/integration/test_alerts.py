@@ -273,3 +273,12 @@ def test_rules_can_be_changed_and_deleted(alerting: LiveCollector, project: str)
     assert alerting.http.delete(address, headers=headers).status_code == 204
     assert alerting.get("/api/v1/alerts/rules", project)["rules"] == []
     assert alerting.http.delete(address, headers=headers).status_code == 404
+
+
+def test_a_rule_deleted_while_it_fires_is_resolved_and_says_why(alerting: LiveCollector, project: str) -> None:
+    rule = make_rule(alerting, project)
+    spend(alerting, project, 1, 800_000)
+    until(lambda: events(alerting, project))
+    address = f"/api/v1/alerts/rules/{rule['id']}"
+    assert alerting.http.delete(address, headers={"x-spanledger-project": project}).status_code == 204
+    assert [(event["kind"], event["summary"]) for event in events(alerting, project)][0] == ("resolved", "The rule was deleted")

@@ -188,3 +188,12 @@ def test_a_filter_of_ten_thousand_values_and_an_empty_range(ledger: LiveCollecto
     empty = ledger.ask(["interactions", "cost_usd", "failure_rate"], "laws", start=now, end=now)
     assert empty == [{"interactions": 0, "cost_usd": None, "failure_rate": None}]
     assert ledger.ask("interactions", "laws", start=now, end=now, dimensions=["model"], granularity="hour") == []
+
+
+def test_only_what_was_cut_is_called_cut(ledger: LiveCollector) -> None:
+    body = {"measures": ["interactions"], "dimensions": ["interaction"]}
+    headers = {"x-spanledger-project": "laws"}
+    groups = len(ledger.ask("interactions", "laws", dimensions=["interaction"]))
+    for limit, is_cut in ((groups + 1, False), (groups, False), (groups - 1, True)):
+        answer = ledger.http.post("/api/v1/query", json={**body, "limit": limit}, headers=headers).json()
+        assert (len(answer["rows"]), bool(answer["warnings"])) == (min(limit, groups), is_cut)

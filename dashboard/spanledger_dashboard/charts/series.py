@@ -94,7 +94,9 @@ def lines(
         )
     figure.update_yaxes(**ticks(unit, max(known, default=0.0)))
     if log and known and min(known) > 0:
-        figure.update_yaxes(type="log", dtick="D2", tickformat="~g", showtickprefix="all")
+        # Between powers of ten Plotly leaves prefixes out; in the format the sign is at every tick.
+        sign = {"tickprefix": "", "tickformat": "$~g"} if unit is Unit.USD else {"tickformat": "~g"}
+        figure.update_yaxes(type="log", dtick="D2", **sign)
     elif known and min(known) >= 0:
         figure.update_yaxes(rangemode="tozero")
     if partial is not None:

@@ -189,4 +189,4 @@ def _texts(value):
 
 def test_every_tick_of_a_logarithmic_axis_has_its_unit():
     figure = series.lines({"p95": points(0.002, 0.05)}, Unit.USD, LIGHT, zone="UTC", log=True)
-    assert (figure.layout.yaxis.type, figure.layout.yaxis.tickprefix, figure.layout.yaxis.showtickprefix) == ("log", "$", "all")
+    assert (figure.layout.yaxis.type, figure.layout.yaxis.tickprefix, figure.layout.yaxis.tickformat) == ("log", "", "$~g")
