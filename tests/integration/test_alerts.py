@@ -281,4 +281,4 @@ def test_a_rule_deleted_while_it_fires_is_resolved_and_says_why(alerting: LiveCo
     until(lambda: events(alerting, project))
     address = f"/api/v1/alerts/rules/{rule['id']}"
     assert alerting.http.delete(address, headers={"x-spanledger-project": project}).status_code == 204
-    assert [(event["kind"], event["summary"]) for event in events(alerting, project)][0] == ("resolved", "The rule was deleted")
+    assert next((event["kind"], event["summary"]) for event in events(alerting, project)) == ("resolved", "The rule was deleted")
