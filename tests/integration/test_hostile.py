@@ -62,12 +62,13 @@ def test_an_id_that_is_no_hex_is_refused_and_everybody_else_is_still_counted(
     "body",
     [
         json_body(json_span(attributes=[{"key": "deep", "value": deep_value(300)}])),
+        json_body(json_span(name="half an emoji \ud83d", attributes=[{"key": "\ud83d", "value": {"stringValue": "\ud83d"}}])),
         json_body(json_span(), resource=[1]),
         json_body(json_span(), resource="x"),
         json_body(json_span(kind=-1, status={"code": 1e300}, events=[1, {"name": 3}], links="x")),
         json_body(json_span(startTimeUnixNano="--5", endTimeUnixNano=10**30)),
     ],
-    ids=["deep", "resource list", "resource text", "wrong types", "wrong numbers"],
+    ids=["deep", "half a character", "resource list", "resource text", "wrong types", "wrong numbers"],
 )
 def test_odd_json_is_read_as_far_as_it_makes_sense(collector: LiveCollector, project: str, body: bytes) -> None:
     assert collector.send(body, project, **{"content-type": JSON}).status_code == 200

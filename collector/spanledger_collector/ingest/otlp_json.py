@@ -1,6 +1,7 @@
 """OTLP/JSON to decoded spans and log records, exact to the specification's JSON mapping."""
 
 import binascii
+import json
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -56,10 +57,7 @@ def decode_logs(body: bytes) -> list[LogRecord]:
 
 
 def _walk_json(body: bytes, outer: str, middle: str, inner: str) -> Iterable[tuple[Attributes, dict[str, Any], dict[str, Any]]]:
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise BadRequest("The body is no JSON. Send OTLP as application/json or application/x-protobuf.") from None
+    document = _document(body)
     if not isinstance(document, dict):
         raise BadRequest(f"The body is no OTLP/JSON: an object with {outer} is expected.")
     for resource in _dicts(document.get(outer), outer):
@@ -69,6 +67,20 @@ def _walk_json(body: bytes, outer: str, middle: str, inner: str) -> Iterable[tup
             named = scope.get("scope")
             for item in _dicts(scope.get(inner), inner):
                 yield attributes, named if isinstance(named, dict) else {}, item
+
+
+def _document(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        # JavaScript cuts texts in the middle of an emoji and writes the half as an escape, which is no Unicode: it becomes "?".
+        if b"\\u" in body:
+            return orjson.loads(json.dumps(json.loads(body), ensure_ascii=False).encode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        pass
+    raise BadRequest("The body is no JSON. Send OTLP as application/json or application/x-protobuf.")
 
 
 def _dicts(value: Any, name: str) -> list[dict[str, Any]]:
