@@ -262,6 +262,11 @@ class _Compiler:
             return f"SELECT {columns} FROM ({relation}) ARRAY JOIN mapKeys(span_kinds) AS span_kind"
         if name not in _ARRAYS:
             return relation
+        if name == "confidence_source":
+            # A source states one value for an interaction, so the pairs come apart without looking for each other.
+            own_values = _replace(["[one] AS confidence_values", f"[{name}] AS confidence_sources"])
+            pairs = f"ARRAY JOIN confidence_sources AS {name}, confidence_values AS one"
+            return f"SELECT *{own_values}, {name} FROM ({relation}) {pairs}"
         own, others = _ARRAYS[name]
         cut = [f"arrayFilter((x, s) -> s = {name}, {other}, {own}) AS {other}" for other in others]
         cut.append(f"arrayFilter(s -> s = {name}, {own}) AS {own}")
