@@ -112,3 +112,36 @@ def test_a_body_that_is_cut_off_is_no_defect(collector: LiveCollector, project: 
     time.sleep(0.2)
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
     assert collector.parts.open_bytes == 0
+
+
+@pytest.mark.parametrize("depth", [30, 250, 400, 900])
+def test_content_nested_beyond_reason_is_shown_as_text(collector: LiveCollector, project: str, depth: int) -> None:
+    lists, objects = "[" * depth + "]" * depth, '{"a":' * depth + "1" + "}" * depth
+    shapes = [
+        f'[{{"role":"user","content":{lists}}}]',
+        f'[{{"role":"user","parts":[{objects}]}}]',
+        '{"messages":[' * (depth // 2) + "]}" * (depth // 2),
+        '[{"message":' * (depth // 2) + "1" + "}]" * (depth // 2),
+        json.dumps([{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": objects}}]}]),
+    ]
+    for number, words in enumerate(shapes, 1):
+        found = {"gen_ai.input.messages": words, "gen_ai.output.messages": words, "gen_ai.tool.definitions": words}
+        seeking = {"gen_ai.operation.name": "retrieval", "gen_ai.retrieval.documents": words}
+        sent = collector.send(request(S(1, attrs=chat() | found, trace=number), S(2, 1, attrs=seeking, trace=number)), project)
+        assert (sent.status_code, sent.content) == (200, b"")
+        assert collector.get(f"/api/v1/interactions/{trace_hex(number)}", project)["content"]
+    assert len(collector.get("/api/v1/interactions", project)["items"]) == len(shapes)
+
+
+def test_flattened_names_of_a_thousand_steps_or_digits(collector: LiveCollector, project: str) -> None:
+    names = [
+        "gen_ai.prompt.0.role",
+        "gen_ai.prompt.0" + ".a" * 2_000,
+        "gen_ai.prompt." + "9" * 5_000 + ".role",
+        "gen_ai.prompt..",
+        "gen_ai.prompt.²",
+    ]
+    found = chat() | dict.fromkeys(names, "x") | {"traceloop.span.kind": "workflow"}
+    sent = collector.send(request(S(1, attrs=found, scope="opentelemetry.instrumentation.openai.v1")), project)
+    assert (sent.status_code, sent.content) == (200, b"")
+    assert collector.get(f"/api/v1/interactions/{trace_hex(1)}", project)["interaction"]["cost_usd"] == "0.00035"

@@ -92,7 +92,7 @@ class Intake:
             for span in group.spans:
                 try:
                     row, content = normalise(group, span, project, received_at)
-                except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+                except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
                     # A span that the rules cannot digest costs itself, not its neighbours, who would be sent again for ever.
                     _LOGGER.exception("a span cannot be read; project=%s trace=%s", project[:40], span.trace_id)
                     decoded.reject("malformed_span")

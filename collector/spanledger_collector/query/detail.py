@@ -7,7 +7,7 @@ import orjson
 
 from spanledger_collector.errors import NotFound
 from spanledger_collector.query.interactions import iso, show, trace_of, usd
-from spanledger_collector.query.messages import first_text, to_documents, to_messages
+from spanledger_collector.query.messages import first_text, structure, to_documents, to_messages
 from spanledger_collector.settle.rules import settle
 from spanledger_collector.settle.tree import NOT_BILLED
 from spanledger_collector.store.arrow import rows_from
@@ -191,9 +191,8 @@ def _contents(answer: Any, members: Iterable[str]) -> dict[str, dict[str, Any]]:
 def _tools(raw: str) -> list[Any]:
     if not raw:
         return []
-    try:
-        value = orjson.loads(raw)
-    except orjson.JSONDecodeError:
+    value = structure(raw)
+    if value is None:
         return [raw]
     return value if isinstance(value, list) else [value]
 

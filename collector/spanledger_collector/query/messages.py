@@ -14,6 +14,8 @@ Part = dict[str, Any]
 Message = dict[str, Any]
 
 _MESSAGES_MAX: Final = 2_000
+_DEPTH_MAX: Final = 60
+"""Deeper nesting is shown as the text that it came as."""
 _TEXT_TYPES: Final = frozenset({"text", "input_text", "output_text", "summary_text"})
 _MEDIA: Final = {
     "image": "image",
@@ -40,11 +42,23 @@ def to_messages(raw: str, role: str) -> list[Message]:
         return []
     if raw[0] not in '[{"':
         return [_of_text(role, raw)]
+    value = structure(raw)
+    return [_of_text(role, raw)] if value is None else _read(value, role)
+
+
+def structure(raw: str) -> Any:
+    """JSON of a depth that people and answers can cope with, else None."""
     try:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        return [_of_text(role, raw)]
-    return _read(value, role)
+        return None
+    level = [value]
+    for _ in range(_DEPTH_MAX):
+        inner = [item for item in level if isinstance(item, dict | list)]
+        if not inner:
+            return value
+        level = [child for item in inner for child in (item.values() if isinstance(item, dict) else item)]
+    return None
 
 
 def first_text(messages: list[Message], role: str, chars: int = 200) -> str | None:
@@ -187,10 +201,8 @@ def _name(value: Any) -> str | None:
 
 def _maybe_json(value: Any) -> Any:
     if isinstance(value, str) and value[:1] in ("{", "["):
-        try:
-            return orjson.loads(value)
-        except orjson.JSONDecodeError:
-            return value
+        parsed = structure(value)
+        return value if parsed is None else parsed
     return value
 
 
@@ -208,9 +220,8 @@ def to_documents(raw: str) -> list[dict[str, Any]]:
     """Retrieved documents as `{"id", "content", "score"}`; what is no list of documents is one document of text."""
     if not raw:
         return []
-    try:
-        value = orjson.loads(raw)
-    except orjson.JSONDecodeError:
+    value = structure(raw)
+    if value is None:
         return [{"id": None, "content": raw, "score": None}]
     items = value if isinstance(value, list) else [value]
     return [_document(item) for item in items[:_MESSAGES_MAX]]

@@ -13,6 +13,7 @@ from spanledger_collector.ingest.decoded import Attributes
 
 COUNT_MAX: Final = 4_294_967_295
 _COST_MAX: Final = Decimal(1_000_000)
+_STEPS_MAX: Final = 30
 PICO: Final = Decimal(10) ** 12
 
 
@@ -169,7 +170,7 @@ def unflatten(attributes: Attributes, prefix: str) -> list[Any]:
     for key, value in attributes.items():
         if not key.startswith(prefix) or key[start - 1 : start] != ".":
             continue
-        steps = key[start:].split(".")
+        steps = key[start:].split(".", _STEPS_MAX)
         node = root
         for step in steps[:-1]:
             following = node.setdefault(step, {})
@@ -185,7 +186,7 @@ def unflatten(attributes: Attributes, prefix: str) -> list[Any]:
 def _fold(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
-    if node and all(key.isdecimal() for key in node):
+    if node and all(key.isdecimal() and len(key) < 10 for key in node):
         return [_fold(node[key]) for key in sorted(node, key=int)]
     return {key: _fold(value) for key, value in node.items()}
 
