@@ -197,3 +197,26 @@ def test_only_what_was_cut_is_called_cut(ledger: LiveCollector) -> None:
     for limit, is_cut in ((groups + 1, False), (groups, False), (groups - 1, True)):
         answer = ledger.http.post("/api/v1/query", json={**body, "limit": limit}, headers=headers).json()
         assert (len(answer["rows"]), bool(answer["warnings"])) == (min(limit, groups), is_cut)
+
+
+@pytest.mark.parametrize(
+    "ends", [("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"), ("1800-01-01T00:00:00+14:00", "2500-01-01T00:00:00-12:00")]
+)
+def test_a_range_may_reach_beyond_what_a_store_can_hold(ledger: LiveCollector, ends: tuple[str, str]) -> None:
+    start, end = ends
+    whole = ledger.value("interactions", "laws")
+    assert ledger.value("interactions", "laws", start=start, end=end) == whole
+    assert (
+        sum(row["interactions"] for row in ledger.ask("interactions", "laws", start=start, end=end, granularity="day")) == whole
+    )
+    assert len(ledger.get("/api/v1/interactions", "laws", start=start, end=end, limit=500)["items"]) == whole
+    assert ledger.get("/api/v1/dimensions/feature/values", "laws", start=start, end=end)["values"]
+    assert ledger.get("/api/v1/drift", "laws", source="verbalized", start=start, end=end)["state"]
+    assert ledger.get("/api/v1/alerts/events", "laws", start=start, end=end) == {"events": []}
+
+
+@pytest.mark.parametrize(
+    "bad", ["min_cost_usd=1e400", "min_cost_usd=-1", "min_duration_s=-1", "min_duration_s=1e308", "max_confidence=nan"]
+)
+def test_limits_that_cannot_be_meant_are_refused(ledger: LiveCollector, bad: str) -> None:
+    assert ledger.http.get(f"/api/v1/interactions?{bad}").status_code == 422

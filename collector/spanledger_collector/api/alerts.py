@@ -15,7 +15,7 @@ from spanledger_collector.alerts.rules import Rule, parse_rule
 from spanledger_collector.api.questions import Time
 from spanledger_collector.api.services import ProjectDep, Services, ServicesDep
 from spanledger_collector.errors import InvalidQuestion, NotFound
-from spanledger_collector.query.compile import compile_query
+from spanledger_collector.query.compile import bounded, compile_query
 from spanledger_collector.query.interactions import iso
 from spanledger_collector.query.run import plain_value
 from spanledger_collector.store import alert_book
@@ -120,7 +120,8 @@ def get_events(
 ) -> dict[str, Any]:
     """What fired and resolved, the newest first, with how it was told."""
     rules = {stored.rule_id: stored.body["rule"] for stored in alert_book.read_rules(parts.store, project)}
-    events = alert_book.read_events(parts.store, project, rule_id=rule_id, start=start, end=end, limit=limit)
+    since, until = (None if time is None else bounded(time) for time in (start, end))
+    events = alert_book.read_events(parts.store, project, rule_id=rule_id, start=since, end=until, limit=limit)
     return {"events": [_show_event(event, rules.get(event.rule_id, {}).get("group_by", [])) for event in events]}
 
 

@@ -37,6 +37,7 @@ _EXAMPLE = {
 }
 
 Time = Annotated[datetime | None, Query(description="ISO 8601 with an offset or Z.")]
+Amount = Annotated[Decimal | None, Query(ge=0, le=1_000_000, description="USD.")]
 Names = Annotated[list[str], Query(description="Repeat for alternatives; empty means not set.")]
 
 
@@ -126,10 +127,10 @@ def get_interactions(
     failed: bool | None = None,
     feedback: str | None = None,
     text: str | None = None,
-    min_cost_usd: Decimal | None = None,
-    max_cost_usd: Decimal | None = None,
-    min_duration_s: float | None = None,
-    max_confidence: float | None = None,
+    min_cost_usd: Amount = None,
+    max_cost_usd: Amount = None,
+    min_duration_s: Annotated[float | None, Query(ge=0, le=1e9)] = None,
+    max_confidence: Annotated[float | None, Query(ge=0, le=1)] = None,
     order: str = "-time",
     limit: Annotated[int, Query(ge=1, le=LIMIT_MAX)] = 50,
     cursor: str | None = None,

@@ -21,6 +21,8 @@ from spanledger_schema.spans import INTERACTION_FIELDS
 
 CONFIDENCE_SOURCES: Final = "__confidence_sources"
 """A hidden column: how many confidence sources a group mixes."""
+_EARLIEST: Final = datetime(1971, 1, 1, tzinfo=UTC)
+_LATEST: Final = datetime(2261, 1, 1, tzinfo=UTC)
 _WORD: Final = re.compile(r"[a-z_][a-z0-9_]*")
 _ALL_FEEDBACK: Final = ["user", "reviewer", "evaluator"]
 _BUCKETS: Final = {
@@ -65,9 +67,14 @@ def compile_query(query: Query, project: str) -> Sql:
     return _Compiler(query, project).compile()
 
 
+def bounded(value: datetime) -> datetime:
+    """A time, or the nearest that the store's columns of time can hold."""
+    return min(max(value if value.tzinfo else value.replace(tzinfo=UTC), _EARLIEST), _LATEST)
+
+
 def bind_time(value: datetime) -> str:
     """A time as ClickHouse reads it for a `DateTime64(9, 'UTC')` parameter."""
-    return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    return bounded(value).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
 class _Compiler:
