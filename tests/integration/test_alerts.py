@@ -282,3 +282,10 @@ def test_a_rule_deleted_while_it_fires_is_resolved_and_says_why(alerting: LiveCo
     address = f"/api/v1/alerts/rules/{rule['id']}"
     assert alerting.http.delete(address, headers={"x-spanledger-project": project}).status_code == 204
     assert next((event["kind"], event["summary"]) for event in events(alerting, project)) == ("resolved", "The rule was deleted")
+
+
+def test_a_preview_of_the_year_one_is_refused_in_words(alerting: LiveCollector, project: str) -> None:
+    asked = {"name": "p", "measure": "cost_usd", "window": "90d", "comparison": ">", "threshold": "0"}
+    asked |= {"start": "0001-01-01T00:00:00Z", "end": "0001-01-02T00:00:00Z"}
+    answer = alerting.http.post("/api/v1/alerts/preview", json=asked, headers={"x-spanledger-project": project})
+    assert (answer.status_code, answer.json()["detail"]) == (422, "start lies before end.")

@@ -82,8 +82,8 @@ def post_preview(body: Annotated[dict[str, Any], Body()], parts: ServicesDep, pr
     """A rule with `start` and `end`: what its window measured over that time, and when it would have fired."""
     raw = body.get("rule", {key: value for key, value in body.items() if key not in ("start", "end")})
     rule = _checked(raw, "preview", project)
-    end = parse_time(body.get("end"), "end") or datetime.now(UTC)
-    start = parse_time(body.get("start"), "start") or end - max(timedelta(days=1), 24 * rule.length)
+    end = bounded(parse_time(body.get("end"), "end") or datetime.now(UTC))
+    start = bounded(parse_time(body.get("start"), "start") or end - max(timedelta(days=1), 24 * rule.length))
     if start >= end:
         raise InvalidQuestion("start lies before end.")
     count = max(2, min(_POINTS_MAX, int((end - start) / max(rule.length / 4, timedelta(seconds=15)))))
