@@ -205,6 +205,7 @@ class Decoder:
         self._memo = Memo()
         self._bags: dict[bytes, Attributes] = {}
         self._scopes: dict[bytes, tuple[str, str]] = {}
+        self._statuses: dict[bytes, tuple[int, str]] = {b"": (0, "")}
         self._spans_max = spans_max
 
     def spans(self, body: bytes) -> Decoded:
@@ -318,17 +319,24 @@ class Decoder:
         span.attributes = dict(map(self._memo.__getitem__, raw))
         span.digest = binascii.crc32(b"".join(raw))
         span.events = [self._event(event) for event in message.events] if message.events else []
-        span.status_code = 0
-        span.status_message = ""
-        if message.status:
-            try:
-                status = _LIGHT["Status"].FromString(message.status)
-                span.status_code = status.code
-                span.status_message = status.message.decode("utf-8", "replace")
-            except DecodeError:
+        status = self._statuses.get(message.status)
+        if status is None:
+            status = self._status(message.status)
+            if status is None:
                 decoded.reject("malformed_span")
                 return
+        span.status_code, span.status_message = status
         into.append(span)
+
+    def _status(self, raw: bytes) -> tuple[int, str] | None:
+        try:
+            status = _LIGHT["Status"].FromString(raw)
+        except DecodeError:
+            return None
+        found = (status.code, status.message.decode("utf-8", "replace"))
+        if len(raw) < 64 and len(self._statuses) < 1_000:
+            self._statuses[raw] = found
+        return found
 
     def _event(self, raw: bytes) -> tuple[str, int, Attributes]:
         try:

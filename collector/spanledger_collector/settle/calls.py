@@ -37,40 +37,42 @@ def call_row(node: Node, shared: Shared, fallback_models: frozenset[str]) -> Cal
     """
     row = node.row
     kind = row.kind if row.kind in GENERATIONS or not node.has_usage else "model"
-    model = row.response_model or row.request_model
+    request_model = row.request_model
+    model = row.response_model or request_model
     uncached, visible, write_5m = _disjoint(row)
     priced = _price(node, model, uncached, visible, write_5m) if node.is_model or node.has_usage else _reported(row)
-    is_wasted = shared.failure_mode != "" or node.is_failed
-    wasted = 0 if priced.total is not None and not is_wasted else priced.total
+    status, source, version, reason, total, cost_in, cost_read, cost_write, cost_out, savings = priced
+    interaction_id, app, environment, release, feature, user, session, tags, failure_mode = shared
+    is_wasted = failure_mode != "" or node.is_failed
     attempt = row.signals.get("retry.attempt", "") if row.signals else ""
-    return CallRow(
+    fields = (
         row.project,
         row.trace_id,
         row.span_id,
-        shared.interaction_id,
+        interaction_id,
         kind,
         row.name,
         row.start_time,
         row.duration_ns,
         row.ttft_ns,
-        shared.app,
-        shared.environment,
-        shared.release,
-        shared.feature,
-        _inherited_prompt_version(node),
-        shared.user,
-        shared.session,
-        shared.tags,
-        shared.failure_mode,
+        app,
+        environment,
+        release,
+        feature,
+        row.prompt_version or _inherited_prompt_version(node),
+        user,
+        session,
+        tags,
+        failure_mode,
         row.provider,
         model,
-        row.request_model,
+        request_model,
         row.operation,
         row.finish_reason,
         row.error_class,
         row.http_status,
         1 if attempt.isdecimal() and int(attempt) > 1 else 0,
-        1 if model and (row.request_model in fallback_models or model in fallback_models) else 0,
+        1 if fallback_models and model and (request_model in fallback_models or model in fallback_models) else 0,
         row.usage_quality,
         uncached,
         row.cache_read_tokens,
@@ -79,18 +81,20 @@ def call_row(node: Node, shared: Shared, fallback_models: frozenset[str]) -> Cal
         visible,
         row.reasoning_tokens,
         row.other_usage,
-        priced.total,
-        priced.input,
-        priced.cache_read,
-        priced.cache_write,
-        priced.output,
-        wasted,
-        priced.savings,
-        priced.status,
-        priced.source,
-        priced.version,
-        priced.reason,
+        total,
+        cost_in,
+        cost_read,
+        cost_write,
+        cost_out,
+        0 if total is not None and not is_wasted else total,
+        savings,
+        status,
+        source,
+        version,
+        reason,
     )
+    # What the named tuple itself would do, without its call.
+    return tuple.__new__(CallRow, fields)
 
 
 def _disjoint(row: SpanRow) -> tuple[int | None, int | None, int | None]:

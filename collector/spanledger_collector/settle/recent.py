@@ -95,15 +95,17 @@ class RecentTraces:
 
     def forget(self) -> None:
         """Drop the least recently touched settled traces until the bound holds."""
-        if self._spans <= self._spans_max:
-            return
-        for key in list(self._traces):
-            trace = self._traces[key]
+        traces = self._traces
+        waiting: list[tuple[Key, Trace]] = []
+        while self._spans > self._spans_max and traces:
+            key, trace = traces.popitem(last=False)
             if trace.dirty_since_s is None:
                 self._spans -= len(trace.rows)
-                del self._traces[key]
-                if self._spans <= self._spans_max:
-                    return
+            else:
+                waiting.append((key, trace))
+        for key, trace in reversed(waiting):
+            traces[key] = trace
+            traces.move_to_end(key, last=False)
 
     def forget_all(self, keys: Iterable[Key]) -> None:
         """Drop particular traces, settled or not."""
