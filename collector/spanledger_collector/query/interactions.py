@@ -92,7 +92,10 @@ def _page(
     """The rows of a page. The table is wide, so the page is found by its keys first; the newest are mostly of the last day."""
 
     def read(where: str) -> pa.Table:
-        keys = f"SELECT toString(start_time) AS at, interaction_id FROM interactions FINAL WHERE {where} ORDER BY {order} LIMIT {{limit:UInt32}}"
+        keys = (
+            f"SELECT toString(start_time) AS at, interaction_id FROM interactions FINAL WHERE {where} "
+            f"ORDER BY {order} LIMIT {{limit:UInt32}}"
+        )
         found = store.read(keys, parameters)
         bound = {**parameters, "ats": found.column("at").to_pylist(), "ids": found.column("interaction_id").to_pylist()}
         # Times as constants lead the table's index to the few granules that hold the page.
