@@ -37,8 +37,8 @@ class Settings(BaseSettings):
         int, Field(gt=0, description="Most bytes of request bodies being worked on; above it the answer is 503.")
     ] = 96 * MIB
     group_rows_max: Annotated[int, Field(gt=0, description="Most spans in one group commit.")] = 8_192
-    group_wait_s: Annotated[float, Field(ge=0, description="How long a group waits for requests that are being read.")] = 0.02
-    settle_every_s: Annotated[float, Field(gt=0, description="How often finished traces are settled.")] = 0.4
+    group_wait_s: Annotated[float, Field(ge=0, description="How long a group waits for requests that are being read.")] = 0.05
+    settle_every_s: Annotated[float, Field(gt=0, description="How often finished traces are settled.")] = 0.25
     settle_quiet_s: Annotated[
         float, Field(ge=0, description="An unfinished trace is settled when nothing came for it for this long.")
     ] = 1.0
