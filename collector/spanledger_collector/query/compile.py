@@ -213,24 +213,20 @@ class _Compiler:
         return f"arrayExists(v -> {call}, {values})"
 
     def _interactions(self, source: Source) -> str:
-        """Interactions with their arrays cut down to what the query filters and groups by."""
-        replaced: list[str] = []
-        conditions: list[str] = []
-        for name, (own, others) in _ARRAYS.items():
-            for item in self._query.filters:
-                if item.dimension == name:
-                    condition = self._condition(item, "s")
-                    conditions.append(f"arrayExists(s -> {condition}, {own})")
-                    replaced += [f"arrayFilter((x, s) -> {condition}, {other}, {own}) AS {other}" for other in others]
-                    replaced.append(f"arrayFilter(s -> {condition}, {own}) AS {own}")
+        """Interactions with their arrays cut down to what the query filters and groups by, one filter after the other."""
+        relation = f"SELECT {self._needed()} FROM interactions FINAL WHERE {self._where(source)}"
         for item in self._query.filters:
-            if item.dimension == "span_kind":
+            if item.dimension in _ARRAYS:
+                own, others = _ARRAYS[item.dimension]
+                condition = self._condition(item, "s")
+                cut = [f"arrayFilter((x, s) -> {condition}, {other}, {own}) AS {other}" for other in others]
+                cut.append(f"arrayFilter(s -> {condition}, {own}) AS {own}")
+                relation = f"SELECT *{_replace(cut)} FROM ({relation}) WHERE arrayExists(s -> {condition}, {own})"
+            elif item.dimension == "span_kind":
                 condition = self._condition(item, "k")
-                conditions.append(f"arrayExists(k -> {condition}, mapKeys(span_kinds))")
-                replaced.append(f"mapFilter((k, n) -> {condition}, span_kinds) AS span_kinds")
-                replaced.append(f"toUInt32(arraySum(mapValues(mapFilter((k, n) -> {condition}, span_kinds)))) AS span_count")
-        where = " AND ".join([self._where(source), *conditions])
-        relation = f"SELECT {self._needed()}{_replace(replaced)} FROM interactions FINAL WHERE {where}"
+                kept = f"mapFilter((k, n) -> {condition}, span_kinds)"
+                cut = [f"{kept} AS span_kinds", f"toUInt32(arraySum(mapValues({kept}))) AS span_count"]
+                relation = f"SELECT *{_replace(cut)} FROM ({relation}) WHERE arrayExists(k -> {condition}, mapKeys(span_kinds))"
         for name in self._query.dimensions:
             relation = self._unfold(relation, name)
         return relation
