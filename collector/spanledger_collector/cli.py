@@ -34,7 +34,7 @@ def _settings(**given: object) -> Settings:
 
 
 def _fail(error: SpanledgerError) -> typer.Exit:
-    _ERRORS.print(error.detail, style="red", markup=False, highlight=False)
+    _ERRORS.print(error.detail, style="red", markup=False, highlight=False, soft_wrap=True)
     return typer.Exit(1)
 
 

@@ -53,7 +53,7 @@ def test_a_second_collector_on_the_same_folder_says_who_has_it(
     command[command.index(str(served.port))] = "39999"
     locked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert locked.returncode == 1
-    assert "in use by process" in locked.stderr.replace("\n", " ")
+    assert "in use by process" in " ".join(locked.stderr.split())
     assert "Traceback" not in locked.stderr
 
 

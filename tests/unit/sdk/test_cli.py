@@ -50,6 +50,7 @@ def run(
 ) -> Callable[..., tuple[int, str, str]]:
     monkeypatch.setenv("SPANLEDGER_ENDPOINT", collector.url)
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("TERM", "xterm")
 
     def call(*arguments: str) -> tuple[int, str, str]:
         code = cli.main(arguments)
