@@ -16,7 +16,7 @@ import pytest
 import typer
 
 from spanledger import cli
-from spanledger.cli._show import parse_duration, parse_filters, safe, show_value
+from spanledger.cli._show import CONSOLE, parse_duration, parse_filters, safe, show_value
 
 Collector = Any  # of conftest.py, which cannot be imported here
 Reply = tuple[int, dict[str, str], bytes]
@@ -49,8 +49,8 @@ def run(
     collector: Collector, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str, str]]:
     monkeypatch.setenv("SPANLEDGER_ENDPOINT", collector.url)
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setenv("TERM", "xterm")
+    # The console reads COLUMNS once, and test workers set it.
+    monkeypatch.setattr(CONSOLE, "_width", 200)
 
     def call(*arguments: str) -> tuple[int, str, str]:
         code = cli.main(arguments)
