@@ -27,6 +27,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     console = Console()
+    # Wide where nobody's window says otherwise: the table is read in logs too.
+    console.width = max(console.width, 160)
     figures: list[Figure] = []
     for part in options.only or PARTS:
         started = time.perf_counter()
