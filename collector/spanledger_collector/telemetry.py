@@ -11,8 +11,6 @@ import threading
 import time
 from collections import defaultdict, deque
 
-LOGGER = logging.getLogger("spanledger.collector")
-
 _HELP = {
     "spanledger_spans_received_total": "Spans in requests that were read.",
     "spanledger_spans_stored_total": "Spans that are durable; includes copies of spans already stored.",

@@ -368,3 +368,17 @@ def test_the_model_that_cost_most_leads(shop: LiveCollector, project: str) -> No
     spans = [S(1, attrs={"spanledger.interaction": "ask"}), S(2, 1, attrs=embedding), S(3, 1, attrs=chat("gpt-4o"), start=0.2)]
     assert shop.send(request(*spans), project).status_code == 200
     assert shop.get("/api/v1/interactions", project)["items"][0]["models"] == ["gpt-4o", "text-embedding-3-small"]
+
+
+def test_the_preview_is_what_the_user_asked_not_what_was_searched(shop: LiveCollector, project: str) -> None:
+    search = {"gen_ai.operation.name": "retrieval", "gen_ai.retrieval.query.text": "parcel"}
+    asked = '[{"role":"user","parts":[{"type":"text","content":"Where is my parcel?"}]}]'
+    spans = [
+        S(1, attrs={"spanledger.interaction": "answer"}),
+        S(2, 1, attrs=search, end=0.2),
+        S(3, 1, attrs=chat(gen_ai__input__messages=asked), start=0.2, end=0.9),
+    ]
+    shop.send(request(*spans), project)
+    (item,) = shop.get("/api/v1/interactions", project)["items"]
+    assert item["preview"] == "Where is my parcel?"
+    assert shop.get(f"/api/v1/interactions/{item['id']}", project)["interaction"]["preview"] == "Where is my parcel?"

@@ -48,8 +48,9 @@ def read_interaction(store: Store, project: str, identity: str) -> dict[str, Any
     calls = {call.span_id: call for call in settled.calls}
     contents = _contents(store.read(f"SELECT {_CONTENT_COLUMNS} FROM span_content {which}", parameters), members)
     spans = [_step(row, calls.get(row.span_id), settled.verdicts, interaction) for row in _ordered(members)]
+    asked = sorted(spans, key=lambda span: span["kind"] not in ("interaction", "model"))
     preview = next(
-        (words for span in spans if (words := first_text(contents.get(span["span_id"], {}).get("input", []), "user"))), None
+        (words for span in asked if (words := first_text(contents.get(span["span_id"], {}).get("input", []), "user"))), None
     )
     return {
         "interaction": show(interaction, preview),

@@ -254,7 +254,8 @@ def _previews(store: Store, project: str, rows: list[InteractionRow]) -> dict[st
         candidates = inputs.get(row.trace_id, [])
         own = [text for span_id, _, text in candidates if span_id == row.root_span_id]
         within = [text for _, at, text in candidates if row.start_time <= at <= row.start_time + row.duration_ns]
-        for text in own + within:
+        # A conversation says better what was asked than the plain text of a search on its way.
+        for text in own + sorted(within, key=lambda text: text[0] not in "[{"):
             if words := first_text(to_messages(text, "user"), "user"):
                 previews[row.interaction_id] = words
                 break

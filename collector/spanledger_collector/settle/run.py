@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
@@ -134,10 +134,6 @@ class Settler:
     def judge(self, project: str, trace_id: str, feedback: Feedback, received_at: int) -> None:
         """A judgement is durable."""
         self._judged.append((project, trace_id, feedback, received_at))
-
-    def resettle(self, keys: Iterable[Key]) -> None:
-        """Settle traces again from what the store holds."""
-        self._again.extend(keys)
 
     @property
     def pending(self) -> int:
