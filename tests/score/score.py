@@ -1,8 +1,8 @@
 """How well a collector understands instrumentations: recorded payloads in through HTTP, answers compared with the truth files.
 
-`python tests/score/score.py` (or `make score`) starts a collector of its own, sends every payload (one project per instrumentor) and
-prints a table; `tests/integration/test_score.py` holds the floor. Folder: `--folder`, else the recordings beside the checkout, else
-`tests/data/otlp`.
+`python tests/score/score.py` (or `make score`) starts a collector of its own, sends every payload (one project per
+instrumentor) and prints a table; `tests/integration/test_score.py` holds the floor. Folder: `--folder`, else the recordings
+beside the checkout, else `tests/data/otlp`.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _judge_counts(verdict: Verdict, counted: dict[str, Any], calls: list[dict[st
     else:
         above = any((seen[name] or 0) > truth.get(name, 0) for name in ("input_tokens", "output_tokens"))
         verdict.say("not billed twice", not above or is_marked, f"{seen} true {truth}")
-    if not payload.has_counts and payload.truth["llm_calls"]:
+    if not payload.has_counts and counted["generations"] >= payload.truth["llm_calls"]:
         exact = [call for call in calls if call["usage_quality"] == "exact"]
         is_wrong = any((seen[name] or 0) != truth.get(name, 0) for name in ("input_tokens", "output_tokens"))
         verdict.say("honest", not (exact and is_wrong), f"exact {seen} true {truth}")
@@ -127,12 +127,13 @@ def _judge_outcome(verdict: Verdict, spans: list[dict[str, Any]], calls: list[di
     last = calls[-1] if calls else {}
     if payload.is_plain and payload.has_counts:
         names = {truth["response_model"], truth["request_model"]} - {None}
-        verdict.say("model", last.get("model") in names, f"{last.get('model')} of {names}")
+        if payload.holds(truth["response_model"]) or payload.holds(truth["request_model"]):
+            verdict.say("model", last.get("model") in names, f"{last.get('model')} of {names}")
         if payload.finish and payload.has_finish:
             verdict.say(
                 "finish", last.get("finish_reason") == payload.finish, f"{last.get('finish_reason')} for {payload.finish}"
             )
-    failed = [span for span in spans if span["status"] == "error" or span["error_class"]]
+    failed = [span for span in calls or spans if span["status"] == "error" or span["error_class"]]
     verdict.say("error", bool(failed) == truth["is_error"], [span["name"] for span in failed] or "no error seen")
     if truth["is_error"]:
         classes = {span["error_class"] for span in failed}
@@ -211,6 +212,7 @@ def run(folder: Path, http: httpx.Client, settle: Any) -> list[Verdict]:
         folder: Payloads and truths.
         http: A client of the collector.
         settle: Called without arguments; returns when all that was sent is counted.
+
     """
     payloads = read_payloads(folder)
     send(http, payloads)

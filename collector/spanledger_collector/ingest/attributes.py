@@ -79,6 +79,15 @@ _CONTENT_KEYS: Final = frozenset(
         "traceloop.entity.input",
         "traceloop.entity.output",
         "logfire.msg",
+        "ai.values",
+        "gcp.vertex.agent.llm_request",
+        "gcp.vertex.agent.llm_response",
+        "gcp.vertex.agent.tool_call_args",
+        "gcp.vertex.agent.tool_response",
+        "gen_ai.task.input",
+        "gen_ai.task.output",
+        "gen_ai.tool.args",
+        "mlflow.chat.tools",
         "lmnr.span.input",
         "lmnr.span.output",
         "mlflow.spanInputs",
@@ -111,6 +120,17 @@ _CONTENT_PREFIXES: Final = (
     "ai.toolCall.result",
 )
 
+_RAW_CONTENT: Final = frozenset(
+    {"messages", "content", "contents", "choices", "candidates", "system", "prompt", "input", "output"}
+)
+"""Last steps of `llm.<provider>.<field>`, where LiteLLM keeps a provider's raw request and answer."""
+_NOISE_PREFIXES: Final = (
+    "metadata.user_api_key",
+    "langsmith.metadata.LANGSMITH_",
+    "logfire.json_schema",
+    "langsmith.metadata.usage",
+)
+
 _shapes: dict[tuple[str, ...], tuple[tuple[str, ...], Pairs, Pairs]] = {}
 
 
@@ -141,7 +161,9 @@ def _plan(shape: tuple[str, ...]) -> tuple[tuple[str, ...], Pairs, Pairs]:
     signals: list[tuple[str, str]] = []
     tags: list[tuple[str, str]] = []
     for key in shape:
-        if key in _PROMOTED or key in _CONTENT_KEYS or key.startswith(_CONTENT_PREFIXES):
+        if key in _PROMOTED or key in _CONTENT_KEYS or key.startswith((*_CONTENT_PREFIXES, *_NOISE_PREFIXES)):
+            continue
+        if key.startswith("llm.") and key.count(".") == 2 and key.rpartition(".")[2] in _RAW_CONTENT:
             continue
         if key.startswith(_SIGNAL_PREFIXES):
             signals.append((key, key.removeprefix("spanledger.")))

@@ -53,6 +53,8 @@ _WORDS: Final = (
             "api_error",
             "badgateway",
             "apistatus",
+            "apierror",
+            "serverhadanerror",
             "remoteprotocol",
         ),
     ),

@@ -172,6 +172,9 @@ def _settle_usage(facts: Facts) -> str:
     facts.settle_inclusion()
     if facts.is_estimated:
         return UsageQuality.ESTIMATED
+    if facts.is_input_exclusive and facts.cache_read_tokens is None and facts.cache_write_tokens is None:
+        # The input lacks its cached tokens, and nothing says how many there were.
+        return UsageQuality.PARTIAL
     return UsageQuality.EXACT if facts.input_tokens is not None and facts.output_tokens is not None else UsageQuality.PARTIAL
 
 

@@ -28,7 +28,19 @@ _MEDIA: Final = {
     "document": "file",
     "video": "file",
 }
-_ROLES: Final = {"model": "assistant", "human": "user", "ai": "assistant", "developer": "system", "function": "tool"}
+_ROLES: Final = {
+    "model": "assistant",
+    "human": "user",
+    "ai": "assistant",
+    "AIMessageChunk": "assistant",
+    "system": "system",
+    "tool": "tool",
+    "developer": "system",
+    "function": "tool",
+}
+_LISTS: Final = ("messages", "choices", "candidates", "output", "contents", "input")
+_WRAPPING: Final = frozenset({"input", "inputs", "output", "outputs", "kwargs", "tags", "metadata", "data", "type"})
+_BLOCKS: Final = frozenset({"text", "toolUse", "toolResult", "reasoningContent", "cachePoint", "image", "document"})
 
 
 def to_messages(raw: str, role: str) -> list[Message]:
@@ -80,12 +92,14 @@ def _read(value: Any, role: str) -> list[Message]:
     if isinstance(value, str):
         return [_of_text(role, value)] if value else []
     if isinstance(value, list):
+        if value and all(isinstance(item, list) for item in value):
+            return [message for item in value[:_MESSAGES_MAX] for message in _read(item, role)]
         if value and not any(_is_message(item) for item in value):
             parts = [part for item in value[:_MESSAGES_MAX] for part in _parts(item)]
             return [{"role": role, "parts": parts}] if parts else []
         return [message for item in value[:_MESSAGES_MAX] for message in _message(item, role)]
     if isinstance(value, Mapping):
-        for key in ("messages", "choices", "candidates", "output", "contents"):
+        for key in _LISTS:
             inner = value.get(key)
             if isinstance(inner, list):
                 system = value.get("system") or value.get("instructions")
@@ -93,13 +107,38 @@ def _read(value: Any, role: str) -> list[Message]:
                 return head + _read(inner, role)
         if _is_message(value):
             return _message(value, role)
-        return [{"role": role, "parts": [_other(value)]}]
+        return _read_loose(value, role)
     return [] if value is None else [_of_text(role, str(value))]
+
+
+def _read_loose(value: Mapping[str, Any], role: str) -> list[Message]:
+    """What is no message by itself: LangChain's wrappings, the arguments of a function, a prompt beside parameters."""
+    if isinstance(generations := value.get("generations"), list):
+        return [message for item in generations for message in _read(item, role)]
+    for key in ("kwargs", "data", "output", "outputs", "input", "inputs"):
+        inner = value.get(key)
+        if isinstance(inner, Mapping) and (set(value) <= _WRAPPING or "lc" in value or value.get("type") in _ROLES):
+            return _read(inner, _ROLES.get(str(value.get("type")), role))
+    if set(value) == {"args", "kwargs"}:
+        given = [*_items(value["args"]), *(value["kwargs"].values() if isinstance(value["kwargs"], Mapping) else ())]
+        return [message for item in given for message in _read(item, role)]
+    for key in ("prompt", "output", "outputs", "input", "inputs"):
+        if isinstance(words := value.get(key), str) and words:
+            system = value.get("system") or value.get("instructions")
+            head = [{"role": "system", "parts": _parts(system)}] if system else []
+            return [*head, _of_text(role, words)]
+    return [{"role": role, "parts": [_part(value)]}]
+
+
+def _items(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _is_message(item: Any) -> bool:
     if not isinstance(item, Mapping):
         return False
+    if item.get("lc") == 1 and isinstance(inner := item.get("kwargs"), Mapping):
+        return "content" in inner
     if isinstance(item.get("message"), Mapping) or "role" in item or "parts" in item:
         return True
     return item.get("type") in ("message", "function_call", "function_call_output", "reasoning") or (
@@ -112,6 +151,8 @@ def _message(item: Any, role: str) -> list[Message]:
         return [{"role": role, "parts": _parts(item)}] if item is not None else []
     if isinstance(inner := item.get("message"), Mapping):
         return _message(inner, role)
+    if item.get("lc") == 1 and isinstance(inner := item.get("kwargs"), Mapping):
+        return _message(inner, role)
     if isinstance(inner := item.get("content"), Mapping) and "parts" in inner:
         return _message(inner, role)
     kind = item.get("type")
@@ -119,7 +160,7 @@ def _message(item: Any, role: str) -> list[Message]:
         return [{"role": "assistant", "parts": _parts(item)}]
     if kind == "function_call_output":
         return [{"role": "tool", "parts": _parts(item)}]
-    own = str(item.get("role") or role)
+    own = str(item.get("role") or (kind if kind in _ROLES else role))
     own = _ROLES.get(own, own)
     if own == "tool" and "parts" not in item:
         name = item.get("tool_call_id") or item.get("id")
@@ -130,6 +171,9 @@ def _message(item: Any, role: str) -> list[Message]:
     parts += _parts(item.get("parts") if isinstance(item.get("parts"), list) else item.get("content"))
     if isinstance(refusal := item.get("refusal"), str) and refusal:
         parts.append({"type": "refusal", "text": refusal})
+    if isinstance(words := item.get("message"), str) and not parts:
+        # Strands and events of older conventions: a message whose content is JSON text.
+        parts += _parts(_maybe_json(words))
     calls = item.get("tool_calls")
     for call in calls if isinstance(calls, list) else ():
         parts += _parts(call)
@@ -140,6 +184,8 @@ def _parts(content: Any) -> list[Part]:
     if content is None or content == "":
         return []
     if isinstance(content, str):
+        if content[0] == "[" and isinstance(blocks := structure(content), list) and _are_blocks(blocks):
+            return _parts(blocks)
         return [{"type": "text", "text": content}]
     if isinstance(content, list):
         return [part for item in content[:_MESSAGES_MAX] for part in _parts(item)]
@@ -148,16 +194,32 @@ def _parts(content: Any) -> list[Part]:
     return [_part(content)]
 
 
+def _are_blocks(items: list[Any]) -> bool:
+    """Whether a list that came as text is Bedrock's content blocks."""
+    return bool(items) and all(isinstance(item, Mapping) and item.keys() & _BLOCKS for item in items)
+
+
 def _part(item: Mapping[str, Any]) -> Part:
     kind = item.get("type")
+    if isinstance(kind, str):
+        kind = kind.replace("-", "_")
+    if isinstance(call := item.get("toolUse"), Mapping):
+        return _call(call.get("toolUseId"), call.get("name"), call.get("input"))
+    if isinstance(answer := item.get("toolResult"), Mapping):
+        return _result(answer.get("toolUseId"), answer.get("content"))
+    if isinstance(thought := item.get("reasoningContent"), Mapping):
+        said = thought.get("reasoningText")
+        return {"type": "reasoning", "text": _words(said.get("text") if isinstance(said, Mapping) else said)}
     if isinstance(function := item.get("function"), Mapping):
         return _call(item.get("id"), function.get("name"), function.get("arguments"))
     if kind in ("tool_call", "function_call", "tool_use"):
         arguments = next((item[key] for key in ("arguments", "input", "args") if key in item), None)
-        return _call(item.get("id") or item.get("call_id"), item.get("name"), arguments)
+        identity = item.get("id") or item.get("call_id") or item.get("toolCallId")
+        return _call(identity, item.get("name") or item.get("toolName"), arguments)
     if kind in ("tool_call_response", "function_call_output", "tool_result"):
         result = next((item[key] for key in ("response", "result", "output", "content") if key in item), None)
-        return _result(item.get("id") or item.get("call_id") or item.get("tool_use_id"), result)
+        identity = item.get("id") or item.get("call_id") or item.get("tool_use_id") or item.get("toolCallId")
+        return _result(identity, result)
     for key, make in (("function_call", _call), ("functionCall", _call)):
         if isinstance(call := item.get(key), Mapping):
             return make(call.get("id"), call.get("name"), call.get("args"))

@@ -14,6 +14,7 @@ from spanledger_collector.ingest.decoded import Attributes
 COUNT_MAX: Final = 4_294_967_295
 _COST_MAX: Final = Decimal(1_000_000)
 _STEPS_MAX: Final = 30
+ORDINARY_TIERS: Final = frozenset({"default", "standard", "auto", "on_demand", "none", "null"})
 PICO: Final = Decimal(10) ** 12
 
 
@@ -24,6 +25,7 @@ class Facts:
     kept as the JSON (or plain text) that the source sent; `query/messages.py` reads it.
 
     A plain class whose defaults stand on the class: made once per span, it must cost next to nothing.
+
     """
 
     dialect: str = ""
@@ -71,10 +73,17 @@ class Facts:
         self.tags = {}
         self.signals = {}
 
+    def say_tier(self, tier: str) -> None:
+        """Note a service tier that is billed differently; the ordinary one goes without saying."""
+        word = tier.strip().lower()
+        if word and word not in ORDINARY_TIERS:
+            self.signals["service_tier"] = word
+
     def settle_inclusion(self) -> None:
         """Make counts inclusive where the source's exclude their parts.
 
         Cached tokens beyond the input count prove that the input excludes them, whatever the dialect usually does.
+
         """
         cached = (self.cache_read_tokens or 0) + (self.cache_write_tokens or 0)
         if self.input_tokens is not None and cached and (self.is_input_exclusive or cached > self.input_tokens):
@@ -189,39 +198,3 @@ def _fold(node: Any) -> Any:
     if node and all(key.isdecimal() and len(key) < 10 for key in node):
         return [_fold(node[key]) for key in sorted(node, key=int)]
     return {key: _fold(value) for key, value in node.items()}
-
-
-def read_provider_usage(usage: Mapping[str, Any], facts: Facts) -> None:
-    """Read a provider's own usage object (OpenAI chat or responses, Anthropic, Gemini), recognised by its names."""
-    if "prompt_tokens" in usage or "completion_tokens" in usage:
-        facts.input_tokens = count(usage.get("prompt_tokens"))
-        facts.output_tokens = count(usage.get("completion_tokens"))
-        _read_details(as_mapping(usage.get("prompt_tokens_details")), as_mapping(usage.get("completion_tokens_details")), facts)
-        if facts.output_tokens is None and count(usage.get("total_tokens")) == facts.input_tokens:
-            facts.output_tokens = 0
-    elif "cache_read_input_tokens" in usage or "cache_creation_input_tokens" in usage:
-        facts.input_tokens = count(usage.get("input_tokens"))
-        facts.output_tokens = count(usage.get("output_tokens"))
-        facts.cache_read_tokens = count(usage.get("cache_read_input_tokens"))
-        facts.cache_write_tokens = count(usage.get("cache_creation_input_tokens"))
-        facts.cache_write_1h_tokens = count(as_mapping(usage.get("cache_creation")).get("ephemeral_1h_input_tokens"))
-        facts.reasoning_tokens = count(as_mapping(usage.get("output_tokens_details")).get("thinking_tokens"))
-        facts.is_input_exclusive = True
-    elif "input_tokens" in usage or "output_tokens" in usage:
-        facts.input_tokens = count(usage.get("input_tokens"))
-        facts.output_tokens = count(usage.get("output_tokens"))
-        _read_details(as_mapping(usage.get("input_tokens_details")), as_mapping(usage.get("output_tokens_details")), facts)
-
-
-def _read_details(given: Mapping[str, Any], produced: Mapping[str, Any], facts: Facts) -> None:
-    facts.cache_read_tokens = count(given.get("cached_tokens"))
-    facts.cache_write_tokens = count(given.get("cache_write_tokens"))
-    facts.reasoning_tokens = count(produced.get("reasoning_tokens"))
-    for kind, details, name in (
-        ("input_audio", given, "audio_tokens"),
-        ("output_audio", produced, "audio_tokens"),
-        ("input_image", given, "image_tokens"),
-        ("output_image", produced, "image_tokens"),
-    ):
-        if number := count(details.get(name)):
-            facts.other_usage[kind] = number

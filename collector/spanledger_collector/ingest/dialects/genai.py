@@ -39,7 +39,15 @@ OTHER: Final = {
     "output_image": (semconv.OUTPUT_IMAGE_TOKENS, "gen_ai.usage.image.output_tokens"),
     "web_searches": (semconv.WEB_SEARCHES,),
 }
-_OTHER_OF: Final = {name: kind for kind, names in OTHER.items() for name in names}
+_TIERS: Final = (
+    "openai.response.service_tier",
+    "anthropic.response.service_tier",
+    "gen_ai.openai.response.service_tier",
+    "gen_ai.response.service_tier",
+    "aws.bedrock.response.service_tier",
+)
+"""What the provider says that it did; what was asked for is no promise."""
+_OTHER_OF: Final = {name: kind for kind, names in OTHER.items() for name in names} | dict.fromkeys(_TIERS, "service_tier")
 
 KIND_OF_OPERATION: Final = {
     "chat": "model",
@@ -59,7 +67,9 @@ KIND_OF_OPERATION: Final = {
     "invoke_agent": "agent",
     "create_agent": "agent",
 }
-_MARKS: Final = (
+NAME: Final = "genai"
+SCOPES: Final[tuple[str, ...]] = ()
+MARKS: Final = (
     semconv.OPERATION,
     semconv.INTERACTION,
     semconv.PROVIDER,
@@ -78,9 +88,9 @@ _PROMPT_EVENTS: Final = {
 }
 
 
-def recognises(scope: str, attributes: Attributes) -> bool:
-    """Any of the convention's marks."""
-    return any(mark in attributes for mark in _MARKS)
+def recognises(attributes: Attributes) -> bool:
+    """Whether a span has any of the convention's marks."""
+    return any(mark in attributes for mark in MARKS)
 
 
 def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
@@ -99,8 +109,6 @@ def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
     facts.response_id = get(semconv.RESPONSE_ID, "")
     if semconv.FINISH_REASONS in attributes:
         facts.finish_reason = finish_reason(attributes[semconv.FINISH_REASONS])
-    elif "anthropic.message.stop_reason" in attributes:
-        facts.finish_reason = text(attributes["anthropic.message.stop_reason"])
     read_usage(attributes, facts)
     if semconv.COST_USD in attributes:
         facts.reported_cost_usd = pico_usd(attributes[semconv.COST_USD])
@@ -136,8 +144,11 @@ def read_usage(attributes: Attributes, facts: Facts) -> None:
     facts.cache_write_1h_tokens = first_count(attributes, CACHE_WRITE_1H)
     facts.reasoning_tokens = first_count(attributes, REASONING)
     for name in attributes.keys() & _OTHER_OF.keys():
-        if number := count(attributes[name]):
-            facts.other_usage[_OTHER_OF[name]] = number
+        kind = _OTHER_OF[name]
+        if kind == "service_tier":
+            facts.say_tier(text(attributes[name]))
+        elif number := count(attributes[name]):
+            facts.other_usage[kind] = number
 
 
 def finish_reason(value: Any) -> str:
@@ -193,6 +204,7 @@ def _read_events(span: DecodedSpan, facts: Facts) -> None:
         if role := _PROMPT_EVENTS.get(name):
             given.append({"role": role, **_body(attributes)})
         elif name == "gen_ai.choice":
+            facts.finish_reason = facts.finish_reason or text(attributes.get("finish_reason"))
             produced.append({"role": "assistant", **_body(attributes)})
         elif name == "gen_ai.content.prompt":
             given.append(attributes.get("gen_ai.prompt"))
@@ -202,6 +214,10 @@ def _read_events(span: DecodedSpan, facts: Facts) -> None:
             # A copy of the span's attributes: its content counts, its usage never does.
             facts.input = facts.input or to_json(attributes.get(semconv.INPUT_MESSAGES) or "")
             facts.output = facts.output or to_json(attributes.get(semconv.OUTPUT_MESSAGES) or "")
+    if facts.kind == "tool":
+        # A tool's arguments and result, not a conversation.
+        given = [item.get("content") if isinstance(item, dict) else item for item in given[:1]]
+        produced = [item.get("message", item) if isinstance(item, dict) else item for item in produced[:1]]
     if given:
         facts.input = given[0] if len(given) == 1 and isinstance(given[0], str) else to_json(given)
     if produced:

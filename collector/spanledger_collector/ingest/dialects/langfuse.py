@@ -17,10 +17,14 @@ from spanledger_collector.ingest.dialects.facts import (
     first_text,
     parse_json,
     pico_usd,
-    read_provider_usage,
     text,
 )
+from spanledger_collector.ingest.dialects.replies import read_reply
+from spanledger_collector.ingest.dialects.usage import fill
 
+NAME: Final = "langfuse"
+SCOPES: Final = ("langfuse",)
+MARKS: Final = ("langfuse.observation.type",)
 _KIND: Final = {
     "generation": "model",
     "embedding": "embedding",
@@ -39,11 +43,6 @@ _WRITE_BUCKETS: Final = ("input_cache_creation", "cache_creation_input_tokens", 
 _REASONING_BUCKETS: Final = ("output_reasoning", "output_reasoning_tokens")
 
 
-def recognises(scope: str, attributes: Attributes) -> bool:
-    """By its observation type, or its scope."""
-    return "langfuse.observation.type" in attributes or scope == "langfuse-sdk"
-
-
 def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
     """Read a Langfuse observation."""
     attributes = span.attributes
@@ -54,7 +53,7 @@ def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
     facts.request_model = text(get("langfuse.observation.metadata.ls_model_name")) or facts.response_model
     facts.provider = text(get("langfuse.observation.metadata.ls_provider"))
     facts.response_id = text(get("langfuse.observation.metadata.id"))
-    facts.finish_reason = text(get("langfuse.observation.metadata.finish_reason"))
+    facts.finish_reason = text(get("langfuse.observation.metadata.finish_reason")).strip('"')
     _read_usage(as_mapping(get("langfuse.observation.usage_details")), facts)
     costs = as_mapping(get("langfuse.observation.cost_details"))
     total = pico_usd(costs.get("total"))
@@ -63,6 +62,8 @@ def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
     facts.output = text(get("langfuse.observation.output"))
     if facts.kind == "retrieval":
         facts.documents = facts.output
+    elif facts.kind == "model" and facts.output.startswith(("{", "[")):
+        read_reply(facts.output, facts)
     facts.user = text(get("langfuse.user.id"))
     facts.session = text(get("langfuse.session.id"))
     facts.environment = text(get("langfuse.environment"))
@@ -80,7 +81,7 @@ def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
 
 def _read_usage(usage: Mapping[str, Any], facts: Facts) -> None:
     if "input" not in usage and "output" not in usage:
-        read_provider_usage(usage, facts)
+        fill(usage, facts)
     else:
         facts.input_tokens = count(usage.get("input"))
         facts.output_tokens = count(usage.get("output"))

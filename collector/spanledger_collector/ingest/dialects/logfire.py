@@ -6,7 +6,7 @@ the first byte and knows neither answer nor usage, and a zero-length one with bo
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from spanledger_collector.ingest.decoded import Attributes, DecodedSpan
 from spanledger_collector.ingest.dialects import genai
@@ -15,16 +15,15 @@ from spanledger_collector.ingest.dialects.facts import (
     as_list,
     as_mapping,
     pico_usd,
-    read_provider_usage,
     text,
     to_json,
 )
+from spanledger_collector.ingest.dialects.usage import fill
 from spanledger_schema import semconv
 
-
-def recognises(scope: str, attributes: Attributes) -> bool:
-    """By its scopes."""
-    return scope.startswith("logfire.")
+NAME: Final = "logfire"
+SCOPES: Final = ("logfire.",)
+MARKS: Final[tuple[str, ...]] = ()
 
 
 def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
@@ -33,7 +32,7 @@ def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
     get = attributes.get
     request = as_mapping(get("request_data"))
     response = as_mapping(get("response_data"))
-    if genai.recognises(scope, attributes):
+    if genai.recognises(attributes):
         genai.read(span, scope, facts)
     if not request and facts.kind == "span":
         return
@@ -45,8 +44,7 @@ def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
     facts.finish_reason = facts.finish_reason or _finish(response)
     usage = as_mapping(get("gen_ai.usage.raw")) or as_mapping(response.get("usage"))
     if usage:
-        facts.input_tokens = facts.output_tokens = None
-        read_provider_usage(usage, facts)
+        fill(usage, facts)
     if facts.kind == "embedding" and facts.input_tokens is not None and facts.output_tokens is None:
         facts.output_tokens = 0
     facts.reported_cost_usd = pico_usd(get("operation.cost")) or None

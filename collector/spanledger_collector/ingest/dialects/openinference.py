@@ -4,6 +4,7 @@ Counts are inclusive (measured for all its instrumentors but the Anthropic strea
 the raw response repair where they can). `llm.model_name` is the response model when it is known.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from spanledger_collector.ingest.decoded import Attributes, DecodedSpan
@@ -19,7 +20,13 @@ from spanledger_collector.ingest.dialects.facts import (
     to_json,
     unflatten,
 )
+from spanledger_collector.ingest.dialects.litellm import split_model
+from spanledger_collector.ingest.dialects.replies import read_reply, read_repr
+from spanledger_collector.ingest.dialects.usage import fill
 
+NAME: Final = "openinference"
+SCOPES: Final = ("openinference.",)
+MARKS: Final = ("openinference.span.kind",)
 _KIND: Final = {
     "LLM": "model",
     "EMBEDDING": "embedding",
@@ -39,11 +46,6 @@ _OPERATION: Final = {
 }
 
 
-def recognises(scope: str, attributes: Attributes) -> bool:
-    """By its span kind."""
-    return "openinference.span.kind" in attributes
-
-
 def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
     """Read an OpenInference span."""
     attributes = span.attributes
@@ -56,8 +58,7 @@ def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
     parameters = as_mapping(get("llm.invocation_parameters"))
     facts.request_model = text(get("llm.request.model_name")) or text(parameters.get("model")) or text(request.get("model"))
     facts.response_model = first_text(attributes, ("llm.response.model_name", "llm.model_name", "embedding.model_name"))
-    facts.response_id = text(response.get("id"))
-    facts.finish_reason = text(get("llm.finish_reason")) or _finish(response)
+    facts.finish_reason = text(get("llm.finish_reason"))
     facts.input_tokens = count(get("llm.token_count.prompt"))
     facts.output_tokens = count(get("llm.token_count.completion"))
     if facts.input_tokens is not None and facts.output_tokens is None and facts.kind in ("embedding", "rerank"):
@@ -70,6 +71,7 @@ def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
     for kind, name in (("input_audio", "prompt_details.audio"), ("output_audio", "completion_details.audio")):
         if number := count(get(f"llm.token_count.{name}")):
             facts.other_usage[kind] = number
+    _read_answer(response, scope, facts)
     facts.reported_cost_usd = pico_usd(get("llm.cost.total")) if get("llm.cost.total") else None
     metadata = as_mapping(get("metadata"))
     facts.user = text(metadata.get("user_id"))
@@ -95,6 +97,11 @@ def _read_content(attributes: Attributes, facts: Facts) -> None:
     else:
         facts.input = text(get("input.value"))
         facts.output = text(get("output.value"))
+        if facts.kind == "embedding" and not facts.input:
+            items = [item.get("embedding") for item in unflatten(attributes, "embedding.embeddings") if isinstance(item, dict)]
+            facts.input = to_json([item.get("text") for item in items if isinstance(item, dict)])
+        elif '"expected_output"' in facts.output:
+            _read_crew(as_mapping(facts.output), facts)
     documents = [
         item.get("document")
         for item in unflatten(attributes, "retrieval.documents") + unflatten(attributes, "reranker.output_documents")
@@ -102,6 +109,17 @@ def _read_content(attributes: Attributes, facts: Facts) -> None:
     ]
     if documents:
         facts.documents = to_json(documents)
+
+
+def _read_crew(output: Mapping[str, Any], facts: Facts) -> None:
+    """CrewAI: the task's output holds the conversation that led to it, and the answer apart."""
+    tasks = output.get("tasks_output")
+    last = tasks[-1] if isinstance(tasks, list) and tasks else output
+    messages = last.get("messages") if isinstance(last, Mapping) else None
+    if isinstance(messages, list) and messages:
+        facts.input = to_json(messages)
+    if answer := text(output.get("raw")):
+        facts.output = answer
 
 
 def _message(item: Any) -> dict[str, Any]:
@@ -119,8 +137,15 @@ def _message(item: Any) -> dict[str, Any]:
     return plain
 
 
-def _finish(response: Any) -> str:
-    choices = response.get("choices")
-    if isinstance(choices, list) and choices and isinstance(choices[-1], dict):
-        return text(choices[-1].get("finish_reason"))
-    return text(response.get("stop_reason"))
+def _read_answer(response: Mapping[str, Any], scope: str, facts: Facts) -> None:
+    if facts.kind in ("model", "embedding", "rerank"):
+        if scope.endswith("litellm"):
+            facts.provider, facts.response_model = split_model(facts.provider, facts.response_model)
+            facts.provider, facts.request_model = split_model(facts.provider, facts.request_model)
+        read_reply(response, facts)
+        # smolagents keeps the provider's answer as the text of a Python object.
+        if isinstance(raw := response.get("raw"), str):
+            read_repr(raw, facts)
+    elif isinstance(usage := response.get("token_usage"), Mapping):
+        # CrewAI says a sum on the crew's span, and nothing on its calls.
+        fill(usage, facts)

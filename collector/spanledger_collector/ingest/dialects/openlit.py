@@ -4,14 +4,15 @@ Anthropic's input excludes cached tokens, Gemini's output excludes thoughts; str
 no mark that says so, and a cost of 0 means that no price was found.
 """
 
-from spanledger_collector.ingest.decoded import Attributes, DecodedSpan
+from typing import Final
+
+from spanledger_collector.ingest.decoded import DecodedSpan
 from spanledger_collector.ingest.dialects import genai
 from spanledger_collector.ingest.dialects.facts import Facts, pico_usd, text
 
-
-def recognises(scope: str, attributes: Attributes) -> bool:
-    """By scope, or by the name that it gives its SDK."""
-    return scope.startswith("openlit") or attributes.get("telemetry.sdk.name") == "openlit"
+NAME: Final = "openlit"
+SCOPES: Final = ("openlit",)
+MARKS: Final = ("gen_ai.sdk.version", "gen_ai.client.token.usage")
 
 
 def read(span: DecodedSpan, scope: str, facts: Facts) -> None:

@@ -10,7 +10,9 @@ from spanledger_collector.ingest.decoded import Attributes, DecodedSpan
 from spanledger_collector.ingest.dialects import genai
 from spanledger_collector.ingest.dialects.facts import Facts, count, first_count, first_text, text, to_json, unflatten
 
-_SCOPES: Final = (
+NAME: Final = "traceloop"
+MARKS: Final = ("traceloop.span.kind", "traceloop.entity.name", "traceloop.workflow.name")
+SCOPES: Final = (
     "opentelemetry.instrumentation.openai.v1",
     "opentelemetry.instrumentation.openai.v0",
     "opentelemetry.instrumentation.anthropic",
@@ -23,22 +25,26 @@ _SCOPES: Final = (
     "opentelemetry.instrumentation.groq",
     "opentelemetry.instrumentation.mistralai",
     "opentelemetry.instrumentation.ollama",
-    "traceloop.tracer",
+    "opentelemetry.instrumentation.together",
+    "opentelemetry.instrumentation.replicate",
+    "opentelemetry.instrumentation.watsonx",
+    "opentelemetry.instrumentation.crewai",
+    "opentelemetry.instrumentation.haystack",
+    "opentelemetry.instrumentation.agno",
+    "opentelemetry.instrumentation.openai_agents",
+    "opentelemetry.instrumentation.pinecone",
+    "opentelemetry.instrumentation.chromadb",
+    "traceloop.",
 )
 _ENTITY_KIND: Final = {"agent": "agent", "tool": "tool"}
 _OPERATION_OF_REQUEST: Final = {"chat": "chat", "completion": "text_completion", "embedding": "embeddings", "rerank": "rerank"}
-
-
-def recognises(scope: str, attributes: Attributes) -> bool:
-    """By scope or by any `traceloop.*` name of a workflow."""
-    return scope in _SCOPES or "traceloop.span.kind" in attributes or "traceloop.entity.name" in attributes
 
 
 def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
     """Read an OpenLLMetry span."""
     attributes = span.attributes
     get = attributes.get
-    is_model_call = genai.recognises(scope, attributes) and "traceloop.entity.output" not in attributes
+    is_model_call = genai.recognises(attributes) and "traceloop.entity.output" not in attributes
     if is_model_call or "gen_ai.request.model" in attributes:
         genai.read(span, scope, facts)
         request_type = text(get("llm.request.type"))
