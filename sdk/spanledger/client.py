@@ -198,6 +198,10 @@ class Client:
         parameters = {"start": start, "end": end, "limit": limit}
         return cast("list[str]", self._list("values", "GET", path, parameters=parameters, project=project))
 
+    def tags(self, *, each: int = 50, project: str | None = None) -> list[dict[str, Any]]:
+        """The keys of tags, each `{"key": ..., "values": [...]}` with at most `each` values, most frequent first."""
+        return self._list("tags", "GET", "/api/v1/tags", parameters={"each": each}, project=project)
+
     # --- Interactions ------------------------------------------------------------------------------------------------
     def interactions(self, *, project: str | None = None, **parameters: Any) -> dict[str, Any]:
         """A page of interactions: `{"items": [...], "next_cursor": ...}`; parameters as in the HTTP reference."""

@@ -265,6 +265,11 @@ def test_interactions_filter_like_the_page_does(shop: LiveCollector) -> None:
     assert count(feature=["search", ""]) == sum(fact.feature in ("search", "") for fact in FACTS)
     assert count(model="gpt-4o") == 60
     assert count(user="u1") == 30
+    assert count(tag="tier=pro") == 60
+    assert count(tag=["tier=pro", "tier=free"]) == 120
+    assert count(tag=["tier=pro", "region="]) == 60
+    assert count(tag=["tier=pro", "region=eu"]) == 0
+    assert shop.http.get("/api/v1/interactions?tag=tier").status_code in (400, 422)
     assert count(feedback="negative") == sum(fact.liked is False for fact in FACTS)
     assert count(failure_mode="truncated") == sum(fact.fails for fact in FACTS)
     assert count(max_confidence=0.55) == sum(fact.confidence <= 0.55 for fact in FACTS)
@@ -296,6 +301,8 @@ def test_the_catalogue_lists_all_that_can_be_asked(shop: LiveCollector) -> None:
     assert {dimension["name"] for dimension in catalogue["dimensions"]} == set(DIMENSIONS)
     assert shop.get("/api/v1/dimensions/model/values", PROJECT)["values"] == ["gpt-4o", "gpt-4o-mini"]
     assert shop.get("/api/v1/dimensions/tag:tier/values", PROJECT)["values"] == ["free", "pro"]
+    assert shop.get("/api/v1/tags", PROJECT)["tags"] == [{"key": "tier", "values": ["free", "pro"]}]
+    assert shop.get("/api/v1/tags", PROJECT, each=1)["tags"] == [{"key": "tier", "values": ["free"]}]
     (entry,) = [row for row in shop.get("/api/v1/projects")["projects"] if row["name"] == PROJECT]
     assert entry["spans"] == 240
 

@@ -16,7 +16,7 @@ from spanledger_collector.api.services import ProjectDep, ServicesDep
 from spanledger_collector.errors import BadRequest
 from spanledger_collector.query.detail import read_interaction
 from spanledger_collector.query.interactions import LIMIT_MAX, Wanted, list_interactions
-from spanledger_collector.query.places import dimension_values, list_projects
+from spanledger_collector.query.places import dimension_values, list_projects, list_tags
 from spanledger_collector.query.run import answer, to_result
 from spanledger_schema import catalogue as schema
 from spanledger_schema.query import Query as Question
@@ -104,6 +104,16 @@ def get_values(
     return {"values": dimension_values(parts.store, project, dimension, start, end, limit)}
 
 
+@router.get("/tags", summary="Tags")
+def get_tags(
+    parts: ServicesDep,
+    project: ProjectDep,
+    each: Annotated[int, Query(ge=1, le=1_000, description="Values of one key.")] = 50,
+) -> dict[str, Any]:
+    """The keys of tags and the values that each has, most frequent first; all of them are dimensions `tag:<key>`."""
+    return {"tags": list_tags(parts.store, project, each)}
+
+
 @router.get("/projects", summary="Projects")
 def get_projects(parts: ServicesDep) -> dict[str, Any]:
     """All projects with how much they hold and since when."""
@@ -122,6 +132,7 @@ def get_interactions(
     release: Names = [],  # noqa: B006
     app: Names = [],  # noqa: B006
     failure_mode: Names = [],  # noqa: B006
+    tag: Annotated[list[str], Query(description="`key=value`; repeat a key for alternatives.")] = [],  # noqa: B006
     user: str | None = None,
     session: str | None = None,
     failed: bool | None = None,
@@ -142,6 +153,7 @@ def get_interactions(
         end,
         lists,
         model,
+        tag,
         user,
         session,
         failed,

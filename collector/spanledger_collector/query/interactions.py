@@ -37,12 +37,16 @@ _LISTS: Final = ("feature", "environment", "release", "app", "failure_mode")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which interactions to list; empty fields do not restrict. Lists hold alternatives, "" among them means "not set"."""
+    """Which interactions to list; empty fields do not restrict. Lists hold alternatives, "" among them means "not set".
+
+    `tag` holds `key=value`: values of one key are alternatives, different keys must all match.
+    """
 
     start: datetime | None = None
     end: datetime | None = None
     lists: Mapping[str, list[str]] = field(default_factory=dict)
     model: list[str] = field(default_factory=list)
+    tag: list[str] = field(default_factory=list)
     user: str | None = None
     session: str | None = None
     failed: bool | None = None
@@ -187,6 +191,8 @@ def _conditions(wanted: Wanted) -> tuple[list[str], dict[str, Any]]:
     if wanted.model:
         unset = " OR empty(models)" if "" in wanted.model else ""
         restrict(f"(hasAny(models, {{model:Array(String)}}){unset})", model=wanted.model)
+    for index, (key, values) in enumerate(_tags(wanted.tag).items()):
+        restrict(f"tags[{{tag_{index}:String}}] IN {{in_{index}:Array(String)}}", **{f"tag_{index}": key, f"in_{index}": values})
     if wanted.user is not None:
         restrict("user = {user:String}", user=wanted.user)
     if wanted.session is not None:
@@ -213,6 +219,16 @@ def _conditions(wanted: Wanted) -> tuple[list[str], dict[str, Any]]:
     if wanted.max_confidence is not None:
         restrict("notEmpty(confidence_values) AND arrayMin(confidence_values) <= {conf:Float64}", conf=wanted.max_confidence)
     return conditions, parameters
+
+
+def _tags(wanted: list[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for text in wanted:
+        key, sign, value = text.partition("=")
+        if not key or not sign:
+            raise QueryError(f"a tag is key=value, an empty value means not set; got {text[:60]!r}")
+        found.setdefault(key, []).append(value)
+    return found
 
 
 def _write_cursor(position: Any, identity: str) -> str:

@@ -65,6 +65,20 @@ def dimension_values(
     return [str(row["value"]) for row in rows_of(store.read(sql, parameters))]
 
 
+def list_tags(store: Store, project: str, each: int) -> list[dict[str, Any]]:
+    """The keys of tags with their most frequent values, at most `each` of a key and 10,000 in all; most frequent first."""
+    sql = (
+        "SELECT tag.1 AS key, tag.2 AS value, count() AS n FROM interactions FINAL "
+        "ARRAY JOIN arrayZip(mapKeys(tags), mapValues(tags)) AS tag "
+        "WHERE project = {project:String} AND is_interaction = 1 AND value != '' "
+        "GROUP BY key, value ORDER BY n DESC, key, value LIMIT {each:UInt32} BY key LIMIT 10000"
+    )
+    found: dict[str, list[str]] = {}
+    for row in rows_of(store.read(sql, {"project": project, "each": each})):
+        found.setdefault(str(row["key"]), []).append(str(row["value"]))
+    return [{"key": key, "values": values} for key, values in found.items()]
+
+
 def newest_span(store: Store) -> datetime | None:
     """When the newest settled interaction of any project began; None when there is none."""
     sql = "SELECT max(start_time) AS t, count() AS n FROM interactions"

@@ -130,6 +130,7 @@ def test_every_route_is_reached_with_its_method_and_body() -> None:
         "projects": [{"name": "a"}],
         "rules": [{"id": "r"}],
         "events": [{"id": "e"}],
+        "tags": [],
         "accepted": 1,
         "ids": ["f"],
     }
@@ -146,6 +147,7 @@ def test_every_route_is_reached_with_its_method_and_body() -> None:
     api.update_alert_rule("r/1", rule)
     api.delete_alert_rule("r")
     api.preview_alert(rule, "2026-11-01T00:00:00Z", end)
+    api.tags(each=3)
     api.catalogue()
     api.status()
     api.drift(source="verbalized")
@@ -161,6 +163,7 @@ def test_every_route_is_reached_with_its_method_and_body() -> None:
         ("PUT", "/api/v1/alerts/rules/r%2F1"),
         ("DELETE", "/api/v1/alerts/rules/r"),
         ("POST", "/api/v1/alerts/preview"),
+        ("GET", "/api/v1/tags?each=3"),
         ("GET", "/api/v1/catalogue"),
         ("GET", "/api/v1/status"),
         ("GET", "/api/v1/drift?source=verbalized"),
