@@ -20,6 +20,7 @@ from spanledger_collector.errors import CannotStart, InvalidQuestion, Spanledger
 from spanledger_collector.ingest.intake import Intake
 from spanledger_collector.ingest.writer import Writer
 from spanledger_collector.settings import Settings
+from spanledger_collector.settle.books import Books
 from spanledger_collector.settle.run import Settler
 from spanledger_collector.store.compact import Compactor
 from spanledger_collector.store.migrate import migrate
@@ -89,9 +90,12 @@ def start(settings: Settings, store: Store | None = None) -> Services:
     try:
         migrate(store)
         counters = Counters()
+        books = Books(store, watches=settings.clickhouse_url is not None)
+        books.start()
         settler = Settler(
             store,
             counters,
+            books,
             every_s=settings.settle_every_s,
             quiet_s=settings.settle_quiet_s,
             spans_max=settings.recent_spans_max,
@@ -107,7 +111,7 @@ def start(settings: Settings, store: Store | None = None) -> Services:
     writer = Writer(store, settler, counters, rows_max=settings.group_rows_max, wait_s=settings.group_wait_s)
     writer.start()
     intake = Intake(decompressed_bytes_max=settings.decompressed_bytes_max, spans_max=settings.request_spans_max)
-    return Services(settings, store, counters, settler, writer, intake, evaluator, compactor)
+    return Services(settings, store, counters, books, settler, writer, intake, evaluator, compactor)
 
 
 def stop(parts: Services) -> None:
@@ -117,6 +121,7 @@ def stop(parts: Services) -> None:
     parts.evaluator.stop()
     parts.writer.stop()
     parts.settler.stop()
+    parts.books.stop()
     parts.store.close()
 
 

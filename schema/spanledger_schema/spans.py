@@ -227,7 +227,11 @@ INTERACTION_FIELDS: Final[Fields] = (
 
 
 class CallRow(NamedTuple):
-    """One settled call. Token kinds are disjoint; None is unknown; money is integer units of 1e-12 USD."""
+    """One settled call. Token kinds are disjoint; None is unknown; money is integer units of 1e-12 USD.
+
+    `cost_usd` is the sum of input, cache_read, cache_write, output and other (searches, tools, machine time); reasoning and media
+    are parts of input and output.
+    """
 
     project: str
     trace_id: str
@@ -251,6 +255,7 @@ class CallRow(NamedTuple):
     model: str
     request_model: str
     operation: str
+    processing: str
     finish_reason: str
     error_class: str
     http_status: int
@@ -269,6 +274,9 @@ class CallRow(NamedTuple):
     cost_cache_read_usd: int | None
     cost_cache_write_usd: int | None
     cost_output_usd: int | None
+    cost_other_usd: int | None
+    cost_reasoning_usd: int | None
+    cost_media_usd: int | None
     wasted_cost_usd: int | None
     cache_savings_usd: int | None
     cost_status: str
@@ -300,6 +308,7 @@ CALL_FIELDS: Final[Fields] = (
     ("model", "text"),
     ("request_model", "text"),
     ("operation", "text"),
+    ("processing", "text"),
     ("finish_reason", "text"),
     ("error_class", "text"),
     ("http_status", "u16"),
@@ -318,6 +327,9 @@ CALL_FIELDS: Final[Fields] = (
     ("cost_cache_read_usd", "money?"),
     ("cost_cache_write_usd", "money?"),
     ("cost_output_usd", "money?"),
+    ("cost_other_usd", "money?"),
+    ("cost_reasoning_usd", "money?"),
+    ("cost_media_usd", "money?"),
     ("wasted_cost_usd", "money?"),
     ("cache_savings_usd", "money?"),
     ("cost_status", "text"),

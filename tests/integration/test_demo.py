@@ -17,7 +17,8 @@ from spanledger.demo.plot import Plot, first_day
 from spanledger.demo.run import PROJECT, RULES, plot_of, write_history
 from spanledger.demo.story import interactions
 from spanledger.testing import ManualClock, use_clock
-from spanledger_collector.settle.pricing import TokenCounts, price
+from spanledger_collector.pricing.arithmetic import TokenCounts
+from spanledger_collector.pricing.book import SHIPPED
 
 NOW = datetime.now(UTC)
 PLOT = Plot(first_day(NOW, 3), days=3, per_day=130)
@@ -68,7 +69,7 @@ def cost(plan: Plan, step: Step) -> Decimal:
         reasoning=step.reasoning_tokens or 0,
     )
     start_ns = int(plan.at.timestamp()) * 1_000_000_000
-    priced = price(step.provider or "", step.name, start_ns, counts, reported=None, dialect="genai", is_estimated=False)
+    priced = SHIPPED.price(step.provider or "", step.name, start_ns, counts)
     assert priced.total is not None, (step.name, priced.reason)
     return Decimal(priced.total) / 10**12
 

@@ -11,6 +11,7 @@ from spanledger_collector.errors import BadRequest
 from spanledger_collector.ingest.intake import Intake
 from spanledger_collector.ingest.writer import Writer
 from spanledger_collector.settings import Settings
+from spanledger_collector.settle.books import Books
 from spanledger_collector.settle.run import Settler
 from spanledger_collector.store.compact import Compactor
 from spanledger_collector.store.protocol import Store
@@ -25,6 +26,7 @@ class Services:
     settings: Settings
     store: Store
     counters: Counters
+    books: Books
     settler: Settler
     writer: Writer
     intake: Intake

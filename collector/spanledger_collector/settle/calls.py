@@ -3,13 +3,15 @@
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from spanledger_collector.settle import pricing
+from spanledger_collector.pricing.arithmetic import Priced, TokenCounts, disjoint, unpriced
+from spanledger_collector.pricing.book import REPORTED, Book, believes_reported
+from spanledger_collector.pricing.compile import mode_of
 from spanledger_collector.settle.tree import GENERATIONS, Node
 from spanledger_schema.spans import CallRow, SpanRow
 from spanledger_schema.tokens import CostStatus, UsageQuality
 
 _KNOWN: Final = frozenset({CostStatus.PRICED, CostStatus.REPORTED, CostStatus.FREE, CostStatus.NOT_BILLABLE})
-_NO_COST: Final = pricing.Priced(CostStatus.NOT_BILLABLE)
+_NO_COST: Final = Priced(CostStatus.NOT_BILLABLE)
 _REFUSALS: Final = frozenset({"rate_limited", "auth_error", "invalid_request", "provider_error"})
 
 
@@ -27,24 +29,32 @@ class Shared(NamedTuple):
     failure_mode: str
 
 
-def call_row(node: Node, shared: Shared, fallback_models: frozenset[str]) -> CallRow:
+def call_row(node: Node, shared: Shared, fallback_models: frozenset[str], book: Book) -> CallRow:
     """The row of one call.
 
     Args:
         node: Its span.
         shared: What it shares with its interaction.
         fallback_models: Models that the application said it fell back to.
+        book: The project's prices.
     """
     row = node.row
     kind = row.kind if row.kind in GENERATIONS or not node.has_usage else "model"
     request_model = row.request_model
     model = row.response_model or request_model
     uncached, visible, write_5m = _disjoint(row)
-    priced = _price(node, model, uncached, visible, write_5m) if node.is_model or node.has_usage else _reported(row)
-    status, source, version, reason, total, cost_in, cost_read, cost_write, cost_out, savings = priced
+    signals = row.signals
+    mode = mode_of(signals.get("processing", ""), signals.get("service_tier", "")) if signals else ""
+    if node.is_model or node.has_usage:
+        priced = _price(node, model, mode, (uncached, visible, write_5m), book)
+    else:
+        priced = _price_step(row, kind, book)
+    status, source, version, reason, total, cost_in, cost_read, cost_write, cost_out, cost_other, reasoning, media, savings = (
+        priced
+    )
     interaction_id, app, environment, release, feature, user, session, tags, failure_mode = shared
     is_wasted = failure_mode != "" or node.is_failed
-    attempt = row.signals.get("retry.attempt", "") if row.signals else ""
+    attempt = signals.get("retry.attempt", "") if signals else ""
     fields = (
         row.project,
         row.trace_id,
@@ -68,6 +78,7 @@ def call_row(node: Node, shared: Shared, fallback_models: frozenset[str]) -> Cal
         model,
         request_model,
         row.operation,
+        mode,
         row.finish_reason,
         row.error_class,
         row.http_status,
@@ -86,6 +97,9 @@ def call_row(node: Node, shared: Shared, fallback_models: frozenset[str]) -> Cal
         cost_read,
         cost_write,
         cost_out,
+        cost_other,
+        reasoning,
+        media,
         0 if total is not None and not is_wasted else total,
         savings,
         status,
@@ -98,33 +112,24 @@ def call_row(node: Node, shared: Shared, fallback_models: frozenset[str]) -> Cal
 
 
 def _disjoint(row: SpanRow) -> tuple[int | None, int | None, int | None]:
-    """Uncached input, visible output and five-minute cache writes; parts that exceed their whole leave 0."""
+    """Uncached input, visible output and five-minute cache writes; parts that no counting explains leave 0."""
     write_5m = row.cache_write_tokens
     if write_5m is not None:
         write_5m = max(0, write_5m - (row.cache_write_1h_tokens or 0))
-    uncached, visible = row.input_tokens, row.output_tokens
+    uncached, visible, others = row.input_tokens, row.output_tokens, row.other_usage
     if uncached is not None:
-        uncached -= (row.cache_read_tokens or 0) + (write_5m or 0) + (row.cache_write_1h_tokens or 0)
+        uncached = disjoint(uncached, row.cache_read_tokens or 0, write_5m or 0, row.cache_write_1h_tokens or 0, others) or 0
     if visible is not None:
-        visible -= row.reasoning_tokens or 0
-    for kind, number in row.other_usage.items():
-        if kind.startswith("input_") and uncached is not None:
-            uncached -= number
-        elif kind.startswith("output_") and visible is not None:
-            visible -= number
-    return (None if uncached is None else max(0, uncached)), (None if visible is None else max(0, visible)), write_5m
+        visible = disjoint(visible, row.reasoning_tokens or 0, 0, 0, others, "output_") or 0
+    return uncached, visible, write_5m
 
 
-def _price(node: Node, model: str, uncached: int | None, visible: int | None, write_5m: int | None) -> pricing.Priced:
+def _price(node: Node, model: str, mode: str, parts: tuple[int | None, int | None, int | None], book: Book) -> Priced:
     row = node.row
-    if uncached is None and visible is None:
-        if row.reported_cost_usd is not None and pricing.believes_reported(row.provider, row.dialect):
-            return _reported(row)
-        if node.is_failed and (row.http_status >= 400 or row.error_class in _REFUSALS):
-            # A provider that refused has not charged.
-            return pricing.Priced(CostStatus.NOT_BILLABLE, "refused", total=0)
-        return pricing.Priced(CostStatus.UNPRICED, reason="failed_without_usage" if node.is_failed else "no_usage")
-    counts = pricing.TokenCounts(
+    uncached, visible, write_5m = parts
+    if uncached is None and visible is None and not row.other_usage:
+        return _price_without_counts(node, model, mode, book)
+    counts = TokenCounts(
         uncached or 0,
         row.cache_read_tokens or 0,
         write_5m or 0,
@@ -133,22 +138,38 @@ def _price(node: Node, model: str, uncached: int | None, visible: int | None, wr
         row.reasoning_tokens or 0,
         row.other_usage,
     )
-    is_estimated = row.usage_quality in (UsageQuality.ESTIMATED, UsageQuality.PARTIAL)
-    return pricing.price(
+    return book.price(
         row.provider,
         model,
         row.start_time,
         counts,
+        mode,
         reported=row.reported_cost_usd,
         dialect=row.dialect,
-        is_estimated=is_estimated,
+        is_estimated=row.usage_quality in (UsageQuality.ESTIMATED, UsageQuality.PARTIAL),
+        duration_ns=row.duration_ns,
     )
 
 
-def _reported(row: SpanRow) -> pricing.Priced:
-    if row.reported_cost_usd is None or not pricing.believes_reported(row.provider, row.dialect):
-        return _NO_COST
-    return pricing.Priced(CostStatus.REPORTED, "reported", total=row.reported_cost_usd)
+def _price_without_counts(node: Node, model: str, mode: str, book: Book) -> Priced:
+    """A call that says nothing of its usage: its cost may be stated, it was refused, or its price needs no counts."""
+    row = node.row
+    if row.reported_cost_usd is not None and believes_reported(row.provider, row.dialect):
+        return Priced(CostStatus.REPORTED, REPORTED, total=row.reported_cost_usd)
+    if node.is_failed and (row.http_status >= 400 or row.error_class in _REFUSALS):
+        # A provider that refused has not charged.
+        return Priced(CostStatus.NOT_BILLABLE, "refused", total=0)
+    card = book.card(row.provider, model, row.start_time, mode) if book.user_prices else ""
+    if not isinstance(card, str) and not card.prices and (card.per_call or card.per_second):
+        return book.price(row.provider, model, row.start_time, TokenCounts(0), mode, duration_ns=row.duration_ns)
+    return unpriced("failed_without_usage" if node.is_failed else "no_usage")
+
+
+def _price_step(row: SpanRow, kind: str, book: Book) -> Priced:
+    """A tool's or retrieval's call: what it stated, or what the user says that it costs; most cost nothing of their own."""
+    if row.reported_cost_usd is not None and believes_reported(row.provider, row.dialect):
+        return Priced(CostStatus.REPORTED, REPORTED, total=row.reported_cost_usd)
+    return book.price_step(kind, row.name, row.start_time) or _NO_COST
 
 
 def _inherited_prompt_version(node: Node) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from spanledger_collector.pricing.book import SHIPPED, Book
 from spanledger_collector.settle.calls import Shared, Sums, call_row
 from spanledger_collector.settle.failure import Evidence, failure_mode
 from spanledger_collector.settle.tree import CALL, GENERATIONS, Node, grow, judge
@@ -31,19 +32,20 @@ class _Group:
     calls: list[Node]
 
 
-def settle(rows: Iterable[SpanRow], feedback: Sequence[Feedback] = ()) -> Settled:
+def settle(rows: Iterable[SpanRow], feedback: Sequence[Feedback] = (), book: Book = SHIPPED) -> Settled:
     """Settle one trace.
 
     Args:
         rows: Its spans, each span id once.
         feedback: Judgements on it, each id once.
+        book: The project's prices.
     """
     nodes = grow(rows)
     calls = judge(nodes)
     interactions: list[InteractionRow] = []
     call_rows: list[CallRow] = []
     for group in _groups(nodes, calls):
-        interaction, own = _settle_group(group, feedback)
+        interaction, own = _settle_group(group, feedback, book)
         interactions.append(interaction)
         call_rows.extend(own)
     verdicts = {node.row.span_id: node.verdict for node in nodes if node.verdict != CALL}
@@ -70,7 +72,7 @@ def _groups(nodes: list[Node], calls: list[Node]) -> list[_Group]:
     return list(groups.values())
 
 
-def _settle_group(group: _Group, feedback: Sequence[Feedback]) -> tuple[InteractionRow, list[CallRow]]:
+def _settle_group(group: _Group, feedback: Sequence[Feedback], book: Book) -> tuple[InteractionRow, list[CallRow]]:
     nodes, mark = group.nodes, group.mark
     root = mark or next((node for node in nodes if node.parent is None), nodes[0])
     row = root.row
@@ -96,7 +98,7 @@ def _settle_group(group: _Group, feedback: Sequence[Feedback]) -> tuple[Interact
         row.tags if len(nodes) == 1 else _tags(root, nodes),
         mode,
     )
-    calls = [call_row(node, shared, signals.fallback_models) for node in group.calls]
+    calls = [call_row(node, shared, signals.fallback_models, book) for node in group.calls]
     if len(calls) > 1 and any(node.is_failed for node in group.calls):
         calls = _mark_attempts(calls, group.calls)
     sums = Sums(calls)

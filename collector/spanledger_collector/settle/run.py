@@ -9,11 +9,13 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from spanledger_collector.errors import SpanledgerError
+from spanledger_collector.pricing.book import SHIPPED, Book
+from spanledger_collector.settle.books import Books
 from spanledger_collector.settle.recent import RecentTraces, Trace
 from spanledger_collector.settle.rules import settle
 from spanledger_collector.settle.seen import SeenTraces
@@ -55,9 +57,9 @@ class Written:
         self.calls_deleted.append(deleted)
 
 
-def differ(trace: Trace, written: Written) -> tuple[dict[str, InteractionRow], dict[str, CallRow]]:
+def differ(trace: Trace, written: Written, book: Book = SHIPPED) -> tuple[dict[str, InteractionRow], dict[str, CallRow]]:
     """Settle a trace, add what changed to `written`, and return its rows as they now stand."""
-    settled = settle(trace.rows.values(), list(trace.feedback.values()))
+    settled = settle(trace.rows.values(), list(trace.feedback.values()), book)
     # A call's own cost is bounded where it is priced.
     if any((row.cost_usd or 0) > arrow.MONEY_PICO_MAX for row in settled.interactions):
         raise OverflowError("a cost is larger than a column of money holds")
@@ -91,9 +93,10 @@ def differ(trace: Trace, written: Written) -> tuple[dict[str, InteractionRow], d
 class Settler:
     """Takes durable spans and feedback, settles, writes. `start` and `stop` its thread; other methods are thread-safe."""
 
-    def __init__(self, store: Store, counters: Counters, *, every_s: float, quiet_s: float, spans_max: int) -> None:
+    def __init__(self, store: Store, counters: Counters, books: Books, *, every_s: float, quiet_s: float, spans_max: int) -> None:
         """Prepare; see `Settings` for the times and the bound."""
         self._store = store
+        self._books = books
         self._counters = counters
         self._every_s = every_s
         self._quiet_s = quiet_s
@@ -134,6 +137,11 @@ class Settler:
     def judge(self, project: str, trace_id: str, feedback: Feedback, received_at: int) -> None:
         """A judgement is durable."""
         self._judged.append((project, trace_id, feedback, received_at))
+
+    def settle_again(self, keys: Iterable[Key]) -> None:
+        """Settle traces once more, with what is known now; what is the same is not written again."""
+        self._again.extend(keys)
+        self._wake.set()
 
     @property
     def pending(self) -> int:
@@ -296,7 +304,7 @@ class Settler:
             # Feedback without its trace waits in the store; the trace finds it when it comes.
             return {}, {}
         try:
-            return differ(trace, written)
+            return differ(trace, written, self._books.of(key[0]))
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
             # One trace that the rules cannot digest must not hold up all others; it keeps the rows that it has.
             self._counters.add("spanledger_settle_errors_total")
