@@ -7,7 +7,7 @@ from typing import Any, Final
 import streamlit as st
 
 from spanledger.client import ClientError
-from spanledger_dashboard import bar, cards, data, foot, links, scope
+from spanledger_dashboard import bar, cards, data, export, foot, links, scope
 from spanledger_dashboard.state import from_params, since, window
 from spanledger_dashboard.theme import palette
 from spanledger_schema.semconv import DEFAULT_PROJECT
@@ -60,7 +60,9 @@ def main() -> None:
     chosen = st.navigation(pages(), position="sidebar", expanded=True)
     links.arrive(chosen.url_path)
     project = _project()
-    filters, known = bar.render(chosen.title, project)
+    export.begin()
+    asked = bar.render(chosen.title, project)
+    filters = asked.filters
     zone = filters.zone(st.context.timezone)
     with st.sidebar:
         foot.status_line(project, zone)
@@ -72,11 +74,13 @@ def main() -> None:
     began = cards.when(mine.get("first_at"))
     within = since(window(filters, datetime.now(UTC), zone), began)
     rules = first["rules"] if isinstance(first["rules"], list) else []
-    scope.put(scope.Scope(filters, within, palette(st.context.theme.type), tuple(rules), known, began))
+    scope.put(scope.Scope(filters, within, palette(st.context.theme.type), tuple(rules), asked.known, began))
     if foot.has_data(first["projects"], project) or chosen.url_path == "alerts":
         chosen.run()
     else:
         foot.first_run(project)
+    with asked.menu:
+        export.menu(chosen.url_path or "overview", filters, within)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,31 @@
 """The filter bar over every page. Its widgets are bound to the URL, so that a link carries what its sender saw."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import streamlit as st
 
 from spanledger_dashboard import data, links
-from spanledger_dashboard.state import CHOICES, CUSTOM, RANGE_DEFAULT, RANGE_LABELS, Filters, from_params
+from spanledger_dashboard.state import (
+    CHOICES,
+    COMPARE,
+    CUSTOM,
+    PARAMS,
+    RANGE_DEFAULT,
+    RANGE_LABELS,
+    TAG,
+    TYPED,
+    Filters,
+    from_params,
+    title,
+)
 from spanledger_dashboard.untrusted import label
 from spanledger_schema.catalogue import DIMENSIONS
 from spanledger_schema.semconv import DEFAULT_PROJECT
 
 _FOLDED: Final = ("app", "feature", "model", "release")
-_TYPED: Final = ("user", "session")
 _OPEN: Final = "_filters_open"
 FOLDED: Final = "<style>[data-testid=stLayoutWrapper]:has(> .st-key-filters){display:none}</style>"
 _PLURAL: Final = {
@@ -25,19 +37,28 @@ _PLURAL: Final = {
 }
 
 
-def render(title: str, project: str) -> tuple[Filters, dict[str, list[str]]]:
-    """Draw title and filters; the answer is what the reader chose, and the known values of each dimension.
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What the reader chose, the known values of each dimension, and the place of the export menu."""
+
+    filters: Filters
+    known: dict[str, list[str]]
+    menu: Any
+
+
+def render(heading: str, project: str) -> Chosen:
+    """Draw heading and filters.
 
     Args:
-        title: The page's title.
+        heading: The page's title.
         project: The project whose values are offered.
     """
     links.apply_pending()
     reads = {name: data.values(project, CHOICES[name]) for name in ("env", *_FOLDED)}
     sources = data.values(project, "confidence_source")
-    offered = data.together(projects=data.projects(project), confidence_source=sources, **reads)
+    offered = data.together(projects=data.projects(project), confidence_source=sources, tags=data.tags(project), **reads)
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="bar"):
-        st.title(title, anchor=False, width="stretch")
+        st.title(heading, anchor=False, width="stretch")
         chosen = st.selectbox(
             "Time range",
             list(RANGE_LABELS),
@@ -50,9 +71,11 @@ def render(title: str, project: str) -> tuple[Filters, dict[str, list[str]]]:
         )
         _project(offered["projects"], project)
         params = {"env": _choice("env", offered["env"], width=180)}
-        active = sum(bool(_stored(name)) for name in (*_FOLDED, *_TYPED, "tz"))
+        active = sum(bool(_stored(name)) for name in (*_FOLDED, *TYPED, TAG, "tz"))
+        active += _stored("cmp") not in (None, next(iter(COMPARE)))
         text = f"Filters ({active})" if active else "Filters"
         st.button(text, icon=":material/filter_list:", key="filters_toggle", on_click=_toggle)
+        menu = st.popover("Export", icon=":material/ios_share:", key="export")
         if st.button("", icon=":material/refresh:", help="Read again now", key="reload"):
             data.forget()
             st.rerun()
@@ -62,7 +85,7 @@ def render(title: str, project: str) -> tuple[Filters, dict[str, list[str]]]:
     _pills(filters)
     dimensions = {name: CHOICES[name] for name in reads} | {"confidence_source": "confidence_source"}
     known = {dimension: offered[name] for name, dimension in dimensions.items() if isinstance(offered[name], list)}
-    return filters, known
+    return Chosen(filters, known, menu)
 
 
 def _toggle() -> None:
@@ -78,7 +101,9 @@ def _folded(offered: dict[str, Any]) -> dict[str, list[str]]:
         st.html(FOLDED)
     with st.container(horizontal=True, gap="small", key="filters"):
         params = {name: _choice(name, offered[name], width=200) for name in _FOLDED}
-        params |= {name: [_typed(name)] for name in _TYPED}
+        params |= {name: [_typed(name)] for name in TYPED}
+        params[TAG] = _tags(offered["tags"])
+        params["cmp"] = [_compare()]
         params["tz"] = [_time_zone()]
     return params
 
@@ -106,6 +131,32 @@ def _choice(name: str, offered: Any, width: Any = "stretch") -> list[str]:
         placeholder=_PLURAL[name],
         label_visibility="collapsed" if name == "env" else "visible",
         help=None if name == "env" else dimension.description,
+    )
+
+
+def _tags(offered: Any) -> list[str]:
+    known = [f"{tag['key']}={value}" for tag in offered for value in tag["values"]] if isinstance(offered, list) else []
+    return st.multiselect(
+        "Tag",
+        _options(TAG, known),
+        key=TAG,
+        bind="query-params",
+        accept_new_options=True,
+        width=200,
+        placeholder="All tags",
+        help="key=value. Values of one key are alternatives, different keys must all match. The most frequent are offered; "
+        "others can be typed in.",
+    )
+
+
+def _compare() -> str:
+    return st.selectbox(
+        "Compare with",
+        list(COMPARE),
+        key="cmp",
+        bind="query-params",
+        width=200,
+        help="What changes are measured against. " + " ".join(f"{name.capitalize()}: {what}." for name, what in COMPARE.items()),
     )
 
 
@@ -156,7 +207,7 @@ def _remove(name: str, value: str) -> None:
 
 def _clear(names: Iterable[str]) -> None:
     for name in names:
-        st.session_state[name] = "" if name in _TYPED else []
+        st.session_state[name] = "" if name in TYPED else []
 
 
 def _pills(filters: Filters) -> None:
@@ -165,7 +216,7 @@ def _pills(filters: Filters) -> None:
         return
     with st.container(horizontal=True, gap="xsmall", key="pills"):
         for name, value in found:
-            text = f"{DIMENSIONS[CHOICES[name]].label}: {label(value, 40)}"
+            text = f"{title(name)}: {label(value, 40)}"
             st.button(
                 text,
                 icon=":material/close:",
@@ -179,5 +230,5 @@ def _pills(filters: Filters) -> None:
             type="tertiary",
             key="pills_clear",
             on_click=_clear,
-            args=([name for name in CHOICES if name in dict(found)],),
+            args=([name for name in PARAMS if name in dict(found)],),
         )

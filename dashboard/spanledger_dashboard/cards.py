@@ -14,9 +14,9 @@ from spanledger_dashboard import data
 from spanledger_dashboard import format as fmt
 from spanledger_dashboard.intervals import TOO_FEW, Z_MATERIAL, difference_z
 from spanledger_dashboard.scope import Scope
-from spanledger_dashboard.state import CHOICES
+from spanledger_dashboard.state import PARAMS, TYPED, title
 from spanledger_dashboard.untrusted import badge_label, label, shorten
-from spanledger_schema.catalogue import DIMENSIONS, MEASURES
+from spanledger_schema.catalogue import MEASURES
 from spanledger_schema.units import Unit
 
 CHART_CONFIG: Final = {"displayModeBar": False, "responsive": True}
@@ -24,7 +24,6 @@ WIDE: Final = "90d"
 MATERIAL_CHANGE: Final = 0.2
 """From this relative change on, money and time are coloured; rates are tested instead."""
 
-NO_BASELINE: Final = "The period before has no complete data to compare with."
 COUNTED_BY: Final = {
     "failure_rate": "interactions",
     "escalation_rate": "interactions",
@@ -91,15 +90,15 @@ def _widen() -> None:
 
 
 def _clear() -> None:
-    for name in CHOICES:
-        st.session_state[name] = "" if name in ("user", "session") else []
+    for name in PARAMS:
+        st.session_state[name] = "" if name in TYPED else []
 
 
 def nothing(here: Scope) -> None:
     """Say that no interaction matches, and offer the two ways out."""
     with st.container(border=True):
         st.subheader("No interactions here", anchor=False)
-        chosen = [f"{DIMENSIONS[CHOICES[name]].label.lower()} {' or '.join(v)}" for name, v in here.filters.choices.items()]
+        chosen = [f"{title(name).lower()} {' or '.join(v)}" for name, v in here.filters.choices.items()]
         where = f" with {', '.join(chosen)}" if chosen else ""
         st.text(shorten(f"Nothing in the {here.window.label.lower()}{where}.", 300))
         with st.container(horizontal=True, gap="small"):
@@ -147,7 +146,7 @@ def kpi(
         note = f"n = {int(now[counted])}, too few"
     delta = fmt.change(measure.unit, value, before.get(name)) if here.comparable else None
     colour = _colour(name, now, before) if delta is not None else "gray"
-    compared = f"Change {here.window.baseline}; coloured when it is more than noise." if here.comparable else NO_BASELINE
+    compared = f"Change {here.compared}; coloured when it is more than noise." if here.comparable else here.compared
     st.metric(
         label(title or measure.label),
         label(fmt.measure(name, value, compact=True)),
@@ -161,6 +160,11 @@ def kpi(
         chart_data=list(spark) or None,
         chart_type="area",
     )
+
+
+def changes(here: Scope) -> str:
+    """What the changes in a table are measured against, for its caption."""
+    return f"change {here.compared}" if here.comparable else here.compared
 
 
 def unit_of(name: str) -> Unit:

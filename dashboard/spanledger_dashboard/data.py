@@ -24,6 +24,7 @@ _FRESH_S: Final = 10
 _SETTLED_S: Final = 60
 _WORKERS: Final = 8
 _KEPT: Final = 2_000
+_PAGE: Final = 500
 
 
 def endpoint() -> str:
@@ -108,6 +109,23 @@ def interactions(project: str, **parameters: Any) -> Callable[[], dict[str, Any]
     return _read(project, "interactions", **parameters)
 
 
+def all_interactions(project: str, parameters: dict[str, Any], most: int) -> list[dict[str, Any]]:
+    """All interactions that match, page by page, at most `most`; never cached.
+
+    Raises:
+        ClientError: when the collector refuses or is away.
+    """
+    found: list[dict[str, Any]] = []
+    cursor: str | None = None
+    while len(found) < most:
+        asked = {**parameters, "limit": min(_PAGE, most - len(found)), **({"cursor": cursor} if cursor else {})}
+        page = _client(endpoint()).interactions(project=project, **asked)
+        found += page["items"]
+        if (cursor := page["next_cursor"]) is None:
+            break
+    return found
+
+
 def interaction(project: str, id: str) -> Callable[[], dict[str, Any]]:
     """A read of one interaction with all that belongs to it."""
     return _read(project, "interaction", id=id)
@@ -139,6 +157,16 @@ def values(project: str, dimension: str) -> Callable[[], list[str]]:
     return lambda: _values(endpoint(), project, dimension)
 
 
+@st.cache_data(ttl=_SETTLED_S, max_entries=_KEPT, show_spinner=False)
+def _tags(url: str, project: str) -> list[dict[str, Any]]:
+    return _client(url).tags(project=project)
+
+
+def tags(project: str) -> Callable[[], list[dict[str, Any]]]:
+    """A read of the keys of tags and their most frequent values."""
+    return lambda: _tags(endpoint(), project)
+
+
 def status(project: str) -> dict[str, Any]:
     """The collector's own state, never cached.
 
@@ -153,6 +181,7 @@ def forget() -> None:
     _query.clear()
     _get.clear()
     _values.clear()
+    _tags.clear()
     _drift.clear()
 
 

@@ -10,10 +10,11 @@ from typing import Any, Final
 import polars as pl
 import streamlit as st
 
+from spanledger_dashboard import excerpt, tables
 from spanledger_dashboard import format as fmt
-from spanledger_dashboard import tables
+from spanledger_dashboard.billing import sentence
 from spanledger_dashboard.cards import CHART_CONFIG, card, empty, when
-from spanledger_dashboard.charts.waterfall import SPANS_MAX, ordered, waterfall
+from spanledger_dashboard.charts.waterfall import ordered, waterfall
 from spanledger_dashboard.scope import Scope
 from spanledger_dashboard.untrusted import badge_label, label, shorten
 from spanledger_schema.catalogue import FAILURE_MODES
@@ -26,21 +27,28 @@ AVATARS: Final = {
 }
 _USAGE: Final = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
 _TEXT_MAX: Final = 20_000
+_ROWS_TALL: Final = 22
+_TALL: Final = 760
+SHOWN: Final = "shown"
+SPAN: Final = "span"
+"""Parameters of the URL: how many spans are drawn, and which one is looked at."""
 
 
 def draw(here: Scope, found: Mapping[str, Any]) -> None:
     """Draw an answer of `GET /api/v1/interactions/{id}`."""
-    item, spans = found["interaction"], found["spans"]
+    item, rows = found["interaction"], ordered(found["spans"])
+    shown = excerpt.pick(rows, _limit())
+    spans = [span for _, span in shown]
     _facts(here, item)
+    if said := excerpt.sentence(rows, shown):
+        _more(said, len(rows) - len(shown))
     left, right = st.columns([5, 4], gap="small")
     with left, card("Timeline", "Select a bar to see the span; a red outline and ✕ mark errors"):
-        if spans:
-            _timeline(here, item, spans)
+        if shown:
+            _timeline(here, item, shown)
         else:
             empty("Its spans are past their retention.")
-        if len(spans) > SPANS_MAX:
-            empty(f"The first {SPANS_MAX} of {len(spans):,} spans are drawn; all are in the table below.")
-    with right, card("Conversation"):
+    with right, card("Conversation"), st.container(height=_TALL if len(shown) > _ROWS_TALL else "content", border=False):
         _conversation(spans, found["content"])
     with card("Usage and cost by step", "Sum of the billed steps is the interaction's cost"):
         _steps(spans)
@@ -52,16 +60,32 @@ def draw(here: Scope, found: Mapping[str, Any]) -> None:
         _span_details(item, spans)
 
 
-def _timeline(here: Scope, item: Mapping[str, Any], spans: Sequence[Mapping[str, Any]]) -> None:
-    event = st.plotly_chart(
-        waterfall(spans, here.palette),
-        key=f"waterfall_{item['id']}",
-        config=CHART_CONFIG,
-        theme=None,
-        on_select="rerun",
-        selection_mode="points",
-        alt=f"{len(spans)} spans in {fmt.duration(item['duration_s'])}.",
-    )
+def _limit() -> int:
+    """How many spans to draw, of the URL, so that a link shows its receiver as many."""
+    text = st.query_params.get(SHOWN, "")
+    return max(excerpt.FIRST, int(text)) if text.isascii() and text.isdigit() and len(text) < 7 else excerpt.FIRST
+
+
+def _more(said: str, rest: int) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="excerpt"):
+        st.caption(label(said, 300), width="content")
+        if st.button(label(f"Show {min(rest, excerpt.FIRST):,} more"), icon=":material/expand_more:", key="more_spans"):
+            st.query_params[SHOWN] = str(_limit() + excerpt.FIRST)
+            st.rerun()
+
+
+def _timeline(here: Scope, item: Mapping[str, Any], rows: Sequence[excerpt.Row]) -> None:
+    # A long one scrolls in its card: what is beside and below it must stay in reach.
+    with st.container(height=_TALL if len(rows) > _ROWS_TALL else "content", border=False):
+        event = st.plotly_chart(
+            waterfall(rows, here.palette),
+            key=f"waterfall_{item['id']}",
+            config=CHART_CONFIG,
+            theme=None,
+            on_select="rerun",
+            selection_mode="points",
+            alt=f"{len(rows)} spans in {fmt.duration(item['duration_s'])}.",
+        )
     points = event.selection.points if hasattr(event, "selection") else []
     if points and points[0].get("customdata"):
         st.session_state[_span_key(item)] = points[0]["customdata"][0]
@@ -114,7 +138,7 @@ def _facts(here: Scope, item: Mapping[str, Any]) -> None:
 
 def _conversation(spans: Sequence[Mapping[str, Any]], content: Mapping[str, Any]) -> None:
     # The interaction's own span holds the first question and the last answer: said already, or said last.
-    steps = [span for _, span in ordered(spans) if content.get(span["span_id"])]
+    steps = [span for span in spans if content.get(span["span_id"])]
     steps.sort(key=lambda span: span["kind"] == "interaction")
     said: set[str] = set()
     shown = sum(_step(span, content[span["span_id"]], said) for span in steps)
@@ -212,23 +236,8 @@ def _verbatim(value: Any) -> None:
     st.code(_clipped(value if value is not None else ""), language=None, wrap_lines=True)
 
 
-def _billing(span: Mapping[str, Any]) -> str:
-    if span["not_billed_reason"]:
-        return f"not billed because {span['not_billed_reason']}"
-    if span["cost_status"] == "not_billable":
-        return f"not billed: {span['cost_source']}" if span["cost_source"] else "not billed"
-    if span["cost_status"] == "unpriced":
-        return f"unpriced: {span['unpriced_reason'] or 'no price is known'}"
-    if span["cost_source"]:
-        version = f", {span['price_version']}" if span["price_version"] else ""
-        return f"{span['cost_status']} by {span['cost_source']}{version}"
-    return str(span["cost_status"] or "")
-
-
 def _steps(spans: Sequence[Mapping[str, Any]]) -> None:
-    rows = [
-        span for _, span in ordered(spans) if any(v is not None for v in span["usage"].values()) or span["cost_usd"] is not None
-    ]
+    rows = [span for span in spans if any(v is not None for v in span["usage"].values()) or span["cost_usd"] is not None]
     if not rows:
         empty("No step used a model.")
         return
@@ -241,7 +250,7 @@ def _steps(spans: Sequence[Mapping[str, Any]]) -> None:
             "model": [span["model"] for span in rows],
             **{name: [span["usage"].get(name) for span in rows] for name in _USAGE},
             **money,
-            "billing": [_billing(span) for span in rows],
+            "billing": [sentence(span) for span in rows],
         },
         strict=False,
         schema_overrides={"model": pl.String} | dict.fromkeys(_USAGE, pl.Int64) | dict.fromkeys(money, pl.Float64),
@@ -253,21 +262,17 @@ def _steps(spans: Sequence[Mapping[str, Any]]) -> None:
         "cost_cache_write": "… cache write",
         "cost_output": "… output",
     }
-    st.dataframe(
+    tables.show(
         shown,
-        hide_index=True,
-        placeholder=tables.MISSING,
-        row_height=tables.ROW_HEIGHT,
+        title="Usage and cost by step",
         key="steps",
         alt="Usage and cost of each step",
-        column_order=["step", "model", "cost", "billing", *_USAGE, *list(parts)[1:]],
-        column_config={
+        order=["step", "model", "cost", "billing", *_USAGE, *list(parts)[1:]],
+        columns={
             "step": tables.words("Step", pinned=True),
             "model": tables.words("Model"),
-            **{name: tables.column(name, []) for name in _USAGE},
-            **{
-                name: st.column_config.NumberColumn(text, format=tables.money_format(money[name])) for name, text in parts.items()
-            },
+            **{name: tables.column(name) for name in _USAGE},
+            **{name: tables.Money(text) for name, text in parts.items()},
             "billing": tables.words("Billing", width="medium"),
         },
     )
@@ -293,17 +298,17 @@ def _judgements(here: Scope, feedback: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _signals(spans: Sequence[Mapping[str, Any]]) -> None:
-    rows = [(shorten(span["name"], 40), span["signals"]) for _, span in ordered(spans)]
+    rows = [(shorten(span["name"], 40), span["signals"]) for span in spans]
     found = [(step, str(name), value) for step, signals in rows for name, value in signals.items() if value is not None]
     if found:
         frame = pl.DataFrame(
             {"Span": [row[0] for row in found], "Signal": [row[1] for row in found], "Value": [_clipped(row[2]) for row in found]}
         )
-        st.dataframe(frame, hide_index=True, row_height=tables.ROW_HEIGHT, key="signals", alt="Signals of the spans")
+        tables.show(frame, {}, title="Signals", key="signals", alt="Signals of the spans")
 
 
 def _span_details(item: Mapping[str, Any], spans: Sequence[Mapping[str, Any]]) -> None:
-    ranked = [span for _, span in ordered(spans)]
+    ranked = list(spans)
     if not ranked:
         empty("No span.")
         return
@@ -314,8 +319,13 @@ def _span_details(item: Mapping[str, Any], spans: Sequence[Mapping[str, Any]]) -
     failed = next((index for index, span in enumerate(ranked) if span["status"] == "error"), 0)
     key = _span_key(item)
     if st.session_state.get(key) not in names:
-        st.session_state[key] = ids[failed]
+        wanted = st.query_params.get(SPAN)
+        st.session_state[key] = wanted if wanted in names else ids[failed]
     chosen = st.selectbox("Span", ids, format_func=lambda id: names.get(id, id), key=key, label_visibility="collapsed")
+    if chosen == ids[failed]:
+        st.query_params.pop(SPAN, None)
+    elif chosen:
+        st.query_params[SPAN] = chosen
     span = next((span for span in ranked if span["span_id"] == chosen), ranked[0])
     facts = {
         name: span[name]
@@ -344,6 +354,4 @@ def _span_details(item: Mapping[str, Any], spans: Sequence[Mapping[str, Any]]) -
     } | {"duration": fmt.duration(span["duration_s"])}
     rows = [*facts.items(), *sorted(span["attributes"].items())]
     frame = pl.DataFrame({"Name": [str(row[0]) for row in rows], "Value": [_clipped(row[1]) for row in rows]})
-    st.dataframe(
-        frame, hide_index=True, row_height=tables.ROW_HEIGHT, key="span_facts", height=360, alt="Facts and attributes of the span"
-    )
+    tables.show(frame, {}, title="Span details", key="span_facts", height=360, alt="Facts and attributes of the span")

@@ -17,6 +17,8 @@ Number = Decimal | float | int
 _SUFFIXES: Final = ((Decimal(10**9), "B"), (Decimal(10**6), "M"), (Decimal(10**3), "k"))
 _COMPACT_FROM: Final = Decimal(10_000)
 _COMPACT_LEAST: Final = Decimal("0.0001")
+_FIGURE_SPACE: Final = "\u2007"
+"""As wide as a digit, and sorted before all of them."""
 _PER_THOUSAND_BELOW: Final = Decimal("0.001")
 
 
@@ -55,6 +57,16 @@ def money(value: Number | None, *, compact: bool = False) -> str:
     if size >= Decimal("0.995"):
         return f"{sign}${size:.2f}"
     return f"{sign}${_significant(size):f}"
+
+
+def money_column(values: Sequence[Number | None]) -> list[str | None]:
+    """Dollars of one column, each with the digits that its own size needs, the points below each other.
+
+    Figure spaces fill up what is before the point, so that the texts sort as amounts do, negative ones apart.
+    """
+    written = [None if value is None else money(value) for value in values]
+    most = max((len(text.partition(".")[0]) for text in written if text), default=0)
+    return [None if text is None else _FIGURE_SPACE * (most - len(text.partition(".")[0])) + text for text in written]
 
 
 def money_each(value: Number | None) -> str:

@@ -8,7 +8,7 @@ from typing import Final
 
 import streamlit as st
 
-from spanledger_dashboard.state import CHOICES, Filters
+from spanledger_dashboard.state import PARAMS, TYPED, Filters
 
 VIEWS: Final = "views"
 PAGE: Final = "_page"
@@ -18,14 +18,14 @@ _PENDING: Final = "_pending_choices"
 def go(page: str, filters: Filters | None = None, **params: str) -> None:
     """Open `page` (a file of views), with other choices in the filter bar if `filters` is given, and unbound `params`."""
     if filters is not None:
-        st.session_state[_PENDING] = {name: list(filters.choices.get(name, ())) for name in CHOICES}
+        st.session_state[_PENDING] = {name: list(filters.choices.get(name, ())) for name in PARAMS}
     st.switch_page(f"{VIEWS}/{page}.py", query_params=params)
 
 
 def apply_pending() -> None:
     """Give the bar's widgets what the last run's link asked for; must come before they are drawn."""
     for name, values in st.session_state.pop(_PENDING, {}).items():
-        st.session_state[name] = values if name not in ("user", "session") else next(iter(values), "")
+        st.session_state[name] = values if name not in TYPED else next(iter(values), "")
 
 
 def arrive(page: str) -> None:
@@ -36,7 +36,7 @@ def arrive(page: str) -> None:
     """
     if st.session_state.get(PAGE) != page:
         st.session_state[PAGE] = page
-        for name in CHOICES:
+        for name in PARAMS:
             if value := st.session_state.get(name):
                 st.session_state[name] = value
 

@@ -3,15 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import streamlit as st
 
-from spanledger_dashboard.state import Filters, Window
+from spanledger_dashboard.state import COMPARE_NONE, Filters, Window
 from spanledger_dashboard.theme import Palette
 from spanledger_schema.catalogue import FAILURE_MODES
 
 _KEY = "_scope"
+NO_BASELINE: Final = "The time to compare with has no complete data."
+NOTHING_CHOSEN: Final = "Nothing is compared: the filters say so."
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +38,17 @@ class Scope:
         return self.window.zone
 
     @property
+    def compared(self) -> str:
+        """What changes are measured against, in words, or why there is nothing to compare with."""
+        if self.comparable:
+            return self.window.baseline
+        return NOTHING_CHOSEN if self.window.compare == COMPARE_NONE else NO_BASELINE
+
+    @property
     def comparable(self) -> bool:
-        """Whether the period before is covered by data: half a period would make everything seem to have doubled."""
+        """Whether something is compared, and covered by data: half a period would make everything seem to have doubled."""
+        if self.window.compare == COMPARE_NONE:
+            return False
         return self.data_from is not None and self.data_from <= self.window.previous.start
 
     def order(self, dimension: str) -> list[str]:

@@ -3,13 +3,15 @@
 The URL is the state: a link shows its receiver the same filters. Relative ranges stay relative in it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from math import ceil
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from spanledger_dashboard.untrusted import NOT_SET
+from spanledger_schema.catalogue import DIMENSIONS, TAG_DIMENSION_PREFIX
 from spanledger_schema.query import Filter, Query
 from spanledger_schema.semconv import DEFAULT_PROJECT
 
@@ -40,6 +42,22 @@ CHOICES: Final[dict[str, str]] = {
     "session": "session",
 }
 """URL parameter -> dimension of the catalogue. The value `not set` stands for null."""
+TAG: Final = "tag"
+"""URL parameter of tags. Its values are `key=value`: values of one key are alternatives, different keys must all match."""
+PARAMS: Final = (*CHOICES, TAG)
+TYPED: Final = ("user", "session")
+"""Parameters that hold one value and are typed in."""
+COMPARE: Final = {
+    "previous period": "the stretch of equal length right before",
+    "same weekdays before": "the same hours of the same weekdays, as many whole weeks earlier as the range is long",
+    "a year before": "52 weeks earlier, so that weekdays match",
+    "nothing": "no comparison",
+}
+"""What the present can be compared with, and what that means."""
+COMPARE_DEFAULT: Final = "previous period"
+COMPARE_NONE: Final = "nothing"
+_WEEK: Final = timedelta(days=7)
+_YEAR_WEEKS: Final = 52
 _STEPS: Final = (
     (timedelta(hours=3), "minute"),
     (timedelta(days=3), "hour"),
@@ -54,18 +72,23 @@ _BUCKETS: Final = {
     "month": timedelta(days=32),
 }
 _SHORT: Final = 14
+_YEARS: Final = range(1970, 2200)
 _CLOCK_TICK: Final = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """The filters of every page. `start` and `end` count with the range `custom` only; `choices` holds parameter -> values."""
+    """The filters of every page. `start` and `end` count with the range `custom` only.
+
+    `choices` holds parameter -> values, `compare` is a key of `COMPARE`.
+    """
 
     range: str = RANGE_DEFAULT
     start: datetime | None = None
     end: datetime | None = None
     project: str = DEFAULT_PROJECT
     timezone: str = ""
+    compare: str = COMPARE_DEFAULT
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def zone(self, readers: str | None) -> str:
@@ -75,7 +98,7 @@ class Filters:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A stretch of time [start, end), the one of equal length before it, and the bucket that suits its charts."""
+    """A stretch of time [start, end), what it is compared with, and the bucket that suits its charts."""
 
     start: datetime
     end: datetime
@@ -83,11 +106,21 @@ class Window:
     zone: str
     label: str
     current: bool
+    compare: str = COMPARE_DEFAULT
 
     @property
     def previous(self) -> "Window":
-        """The stretch of equal length right before."""
-        return replace(self, start=self.start - (self.end - self.start), end=self.start, current=False)
+        """The stretch that this one is compared with; where nothing is compared, the one right before."""
+        if not (weeks := self._weeks_back):
+            return replace(self, start=self.start - (self.end - self.start), end=self.start, current=False)
+        start, end = (_weeks_earlier(moment, weeks, self.zone) for moment in (self.start, self.end))
+        return replace(self, start=start, end=end, current=False)
+
+    @property
+    def _weeks_back(self) -> int:
+        if self.compare == "a year before":
+            return _YEAR_WEEKS * ceil((self.end - self.start) / (_YEAR_WEEKS * _WEEK))
+        return ceil((self.end - self.start) / _WEEK) if self.compare == "same weekdays before" else 0
 
     @property
     def versus(self) -> str:
@@ -97,7 +130,22 @@ class Window:
     @property
     def baseline(self) -> str:
         """What a change is compared with, in words."""
+        if self.compare == COMPARE_NONE:
+            return "vs nothing"
+        if weeks := self._weeks_back:
+            return f"vs {weeks} wk before"
         return f"vs prior {self.label.removeprefix('Last ')}" if self.label.startswith("Last ") else "vs the time before"
+
+
+def _weeks_earlier(moment: datetime, weeks: int, zone: str) -> datetime:
+    """The same time by the wall clock, whatever the clock change between."""
+    return (moment.astimezone(ZoneInfo(zone)) - weeks * _WEEK).astimezone(UTC)
+
+
+def tag_pair(text: str) -> tuple[str, str] | None:
+    """The key and the value of a tag as the URL writes it, `key=value`; None for text that is no tag."""
+    key, _, value = text.partition("=")
+    return (key, value) if key and value else None
 
 
 def _is_zone(name: str) -> bool:
@@ -119,9 +167,9 @@ def _moment(text: str) -> datetime | None:
         return None
     try:
         moment = parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
-        return moment.replace(second=0, microsecond=0)
     except OverflowError:
         return None
+    return moment.replace(second=0, microsecond=0) if moment.year in _YEARS else None
 
 
 def from_params(params: Mapping[str, Sequence[str]]) -> Filters:
@@ -131,7 +179,9 @@ def from_params(params: Mapping[str, Sequence[str]]) -> Filters:
     if chosen not in RANGE_LABELS or (chosen == CUSTOM and (start is None or end is None or end <= start)):
         chosen = RANGE_DEFAULT
     zone = _first(params.get("tz"))
-    choices = {name: tuple(dict.fromkeys(filter(None, params.get(name, ())))) for name in CHOICES}
+    choices = {name: tuple(dict.fromkeys(filter(None, params.get(name, ())))) for name in PARAMS}
+    choices[TAG] = tuple(text for text in choices[TAG] if tag_pair(text))
+    compare = _first(params.get("cmp"))
     project = _first(params.get("project"))
     return Filters(
         range=chosen,
@@ -139,6 +189,7 @@ def from_params(params: Mapping[str, Sequence[str]]) -> Filters:
         end=end if chosen == CUSTOM else None,
         project=project if project and project.isascii() and project.isprintable() else DEFAULT_PROJECT,
         timezone=zone if zone and _is_zone(zone) else "",
+        compare=compare if compare in COMPARE else COMPARE_DEFAULT,
         choices={name: values for name, values in choices.items() if values},
     )
 
@@ -154,6 +205,8 @@ def to_params(filters: Filters) -> dict[str, list[str]]:
         params["project"] = [filters.project]
     if filters.timezone:
         params["tz"] = [filters.timezone]
+    if filters.compare != COMPARE_DEFAULT:
+        params["cmp"] = [filters.compare]
     return params | {name: list(values) for name, values in filters.choices.items() if values}
 
 
@@ -213,11 +266,12 @@ def window(filters: Filters, now: datetime, zone: str) -> Window:
     """The time that `filters` mean at `now`. A relative range begins on a whole bucket and ends with the present."""
     if filters.range == CUSTOM and filters.start is not None and filters.end is not None:
         start, end, label = filters.start, filters.end, RANGE_LABELS[CUSTOM]
-        return Window(start, end, _granularity(end - start), zone, label, start <= now < end)
+        return Window(start, end, _granularity(end - start), zone, label, start <= now < end, filters.compare)
     end = _ceil(now, _CLOCK_TICK)
     length = RANGES[filters.range]
     granularity = _granularity(length)
-    return Window(bucket_start(end - length, granularity, zone), end, granularity, zone, RANGE_LABELS[filters.range], True)
+    start, label = bucket_start(end - length, granularity, zone), RANGE_LABELS[filters.range]
+    return Window(start, end, granularity, zone, label, True, filters.compare)
 
 
 def since(within: Window, began: datetime | None) -> Window:
@@ -235,13 +289,28 @@ def _granularity(length: timedelta) -> str:
     return next((name for most, name in _STEPS if length <= most), "month")
 
 
-def query_filters(filters: Filters, leave_out: Iterable[str] = ()) -> tuple[Filter, ...]:
+def query_filters(filters: Filters) -> tuple[Filter, ...]:
     """The filters as the Query states them; `not set` becomes null."""
+    chosen = {CHOICES[name]: values for name, values in filters.choices.items() if values and name != TAG}
+    chosen |= {f"{TAG_DIMENSION_PREFIX}{key}": values for key, values in tags(filters).items()}
     return tuple(
-        Filter(CHOICES[name], "in", tuple(None if value == NOT_SET else value for value in values))
-        for name, values in filters.choices.items()
-        if values and CHOICES[name] not in leave_out
+        Filter(dimension, "in", tuple(None if value == NOT_SET else value for value in values))
+        for dimension, values in chosen.items()
     )
+
+
+def tags(filters: Filters) -> dict[str, tuple[str, ...]]:
+    """The chosen tags: key -> its alternatives."""
+    found: dict[str, tuple[str, ...]] = {}
+    for pair in map(tag_pair, filters.choices.get(TAG, ())):
+        if pair is not None:
+            found[pair[0]] = (*found.get(pair[0], ()), pair[1])
+    return found
+
+
+def title(param: str) -> str:
+    """What the parameter of a filter is called."""
+    return "Tag" if param == TAG else DIMENSIONS[CHOICES[param]].label
 
 
 def ask(
@@ -273,9 +342,11 @@ def interaction_params(filters: Filters, within: Window) -> dict[str, Any]:
     """The same filters as parameters of `GET /api/v1/interactions`."""
     params: dict[str, Any] = {"start": iso(within.start), "end": iso(within.end)}
     for name, values in filters.choices.items():
-        if not values:
+        if not values or name == TAG:
             continue
         dimension = CHOICES[name]
         sent = ["" if value == NOT_SET else value for value in values]
-        params[dimension] = sent[0] if dimension in ("user", "session") else sent
+        params[dimension] = sent[0] if name in TYPED else sent
+    if chosen := tags(filters):
+        params[TAG] = [f"{key}={'' if value == NOT_SET else value}" for key, values in chosen.items() for value in values]
     return params

@@ -1,27 +1,95 @@
 """Tables: a column for each measure, written in the way of its unit and still sorted as a number."""
 
-from collections.abc import Sequence
-from math import floor, log10
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
+import polars as pl
 import streamlit as st
 
+from spanledger_dashboard import export
+from spanledger_dashboard import format as fmt
 from spanledger_dashboard.theme import Palette
 from spanledger_schema.catalogue import MEASURES
 from spanledger_schema.units import Unit
 
 ROW_HEIGHT: Final = 34
-_DECIMALS_MAX: Final = 9
 _BAR_MOST: Final = 10.0
 MISSING: Final = "–"
+_UNITS: Final = {"%%": "%", " s": "s"}
 
 
-def money_format(values: Sequence[Any]) -> str:
-    """One number of decimals for a column, enough for its smallest amount that is not zero to have two digits."""
-    known = [abs(float(value)) for value in values if value]
-    if not known or min(known) >= 100:
-        return "$%,.0f"
-    return f"$%,.{min(_DECIMALS_MAX, max(2, 1 - floor(log10(min(known)))))}f"
+@dataclass(frozen=True, slots=True)
+class Money:
+    """A column of dollars. One number of decimals would suit none of its cells where amounts differ widely."""
+
+    title: str
+    help: str | None = None
+    width: Any = None
+
+
+def show(
+    frame: pl.DataFrame,
+    columns: Mapping[str, Any],
+    *,
+    title: str,
+    key: str,
+    alt: str,
+    order: Sequence[str] | None = None,
+    height: Any = "auto",
+    selectable: bool = False,
+    offered: bool = True,
+) -> int | None:
+    """Draw a table and offer it for export; the answer is the row that the reader selected.
+
+    Args:
+        frame: The rows; money as numbers.
+        columns: How each column of the frame is shown.
+        title: What the table is called in the export menu.
+        key: The widget's key.
+        alt: The sentence that says what it shows.
+        order: The columns to show and their order; all without it.
+        height: Pixels, or `auto`.
+        selectable: Whether selecting a row means something.
+        offered: Whether the table is offered for export as it is.
+    """
+    names = [name for name in order or frame.columns if name in frame.columns]
+    if offered:
+        export.offer(title, frame.select(names).rename({name: _header(name, columns.get(name)) for name in names}))
+    amounts = [name for name in names if isinstance(columns.get(name), Money)]
+    written = [pl.Series(name, fmt.money_column(frame[name].to_list()), dtype=pl.String) for name in amounts]
+    choosing: dict[str, Any] = {"on_select": "rerun", "selection_mode": "single-row"} if selectable else {}
+    event: Any = st.dataframe(
+        frame.with_columns(written),
+        hide_index=True,
+        placeholder=MISSING,
+        row_height=ROW_HEIGHT,
+        key=key,
+        alt=alt,
+        height=height,
+        column_order=names,
+        column_config={name: _drawn(config) for name, config in columns.items()},
+        **choosing,
+    )
+    return selected(event) if selectable else None
+
+
+def _drawn(config: Any) -> Any:
+    if isinstance(config, Money):
+        return st.column_config.TextColumn(config.title, help=config.help, width=config.width)
+    return config
+
+
+def _header(name: str, config: Any) -> str:
+    """The column's title with the unit of its numbers."""
+    if isinstance(config, Money):
+        return f"{config.title} (USD)"
+    if config is None:
+        return name
+    format = str((config.get("type_config") or {}).get("format") or "")
+    unit = next((unit for end, unit in _UNITS.items() if format.endswith(end)), None)
+    heading = str(config.get("label") or name)
+    return f"{heading} ({unit})" if unit else heading
 
 
 def cells(name: str, values: Sequence[Any]) -> list[float | None]:
@@ -30,11 +98,12 @@ def cells(name: str, values: Sequence[Any]) -> list[float | None]:
     return [None if value is None else float(value) * scale for value in values]
 
 
-def column(name: str, values: Sequence[Any], *, title: str | None = None) -> Any:
+def column(name: str, *, title: str | None = None) -> Any:
     """The column of a measure, with the catalogue's label and description."""
     measure = MEASURES[name]
+    if measure.unit is Unit.USD:
+        return Money(title or measure.label, measure.description)
     formats = {
-        Unit.USD: money_format(values),
         Unit.RATIO: "%.1f%%",
         Unit.SECONDS: "%.2f s",
         Unit.PROBABILITY: "%.2f",

@@ -11,7 +11,6 @@ from spanledger_dashboard.theme import Palette, on_fill
 from spanledger_dashboard.untrusted import chart_text
 
 ROW: Final = 32
-SPANS_MAX: Final = 300
 _KINDS: Final = ("model", "tool", "retrieval", "embedding", "rerank", "guardrail")
 _LABELS: Final = 176
 _INDENT: Final = 12
@@ -42,9 +41,13 @@ def _colour(kind: str, palette: Palette) -> str:
     return palette.series[_KINDS.index(kind)] if kind in _KINDS else palette.other
 
 
-def waterfall(spans: Sequence[Mapping[str, Any]], palette: Palette) -> go.Figure:
-    """One bar per span, coloured by kind; failed spans have a red outline and a cross. At most 300 spans are drawn."""
-    rows = ordered(spans)[:SPANS_MAX]
+def waterfall(rows: Sequence[tuple[int, Mapping[str, Any]]], palette: Palette) -> go.Figure:
+    """One bar per span, coloured by kind; failed spans have a red outline and a cross.
+
+    Args:
+        rows: Spans with their depths, as `ordered` gives them.
+        palette: How to draw.
+    """
     figure = blank(palette, height=70 + ROW * max(len(rows), 2))
     whole = max(((span["offset_s"] or 0.0) + (span["duration_s"] or 0.0) for _, span in rows), default=0.0) or 1.0
     kinds = list(dict.fromkeys(str(span["kind"]) for _, span in rows))

@@ -77,16 +77,13 @@ def _list(here: Scope, rules: Sequence[Mapping[str, Any]]) -> None:
                 schema_overrides={"checked": pl.String},
             ).with_columns(pl.col("checked").str.to_datetime(time_zone="UTC", strict=False))
             # The key counts selections: a row stays selected in the browser, and a rule that was closed must stay closed.
-            event = st.dataframe(
+            row = tables.show(
                 shown,
-                hide_index=True,
-                placeholder=tables.MISSING,
-                row_height=tables.ROW_HEIGHT,
+                title="Rules",
                 key=f"alerts_rules_{st.session_state.get('_rules_round', 0)}",
-                on_select="rerun",
-                selection_mode="single-row",
+                selectable=True,
                 alt="Alert rules with their states",
-                column_config={
+                columns={
                     "name": tables.words("Name", pinned=True),
                     "state": tables.chips("State", STATES, STATE_COLOURS),
                     "when": tables.words("When", width="large"),
@@ -98,7 +95,6 @@ def _list(here: Scope, rules: Sequence[Mapping[str, Any]]) -> None:
                     ),
                 },
             )
-            row = tables.selected(event)
             if row is not None and st.query_params.get("a_rule") != rules[row]["id"]:
                 st.query_params["a_rule"] = str(rules[row]["id"])
                 st.rerun()
@@ -226,14 +222,12 @@ def _history(here: Scope, events: list[dict[str, Any]] | ClientError) -> None:
             "delivery": [_delivery(event["delivery"]) for event in events],
         }
     )
-    st.dataframe(
+    tables.show(
         shown,
-        hide_index=True,
-        placeholder=tables.MISSING,
-        row_height=tables.ROW_HEIGHT,
+        title="History",
         key="alerts_events",
         alt="What fired and was resolved",
-        column_config={
+        columns={
             "at": st.column_config.DatetimeColumn("Time", format="MMM D, HH:mm:ss", timezone=here.zone, width=130),
             "rule": tables.words("Rule"),
             "what": tables.chips("What", ("fired", "resolved"), ("red", "green")),

@@ -9,7 +9,7 @@ import polars as pl
 import streamlit as st
 
 from spanledger.client import ClientError
-from spanledger_dashboard import data, scope, shape, tables
+from spanledger_dashboard import data, export, scope, shape, tables
 from spanledger_dashboard import format as fmt
 from spanledger_dashboard.alert_lines import draw_thresholds
 from spanledger_dashboard.attention import drift_params
@@ -113,6 +113,7 @@ def _drift(here: Scope, drift: Mapping[str, Any]) -> None:
     with left, card("Confidence over time", caption, _verdict(here, drift)):
         bands = [band for band in drift["bands"] if band["p50"] is not None]
         if bands:
+            export.offer("Confidence over time", pl.DataFrame(bands))
             period = (datetime.fromisoformat(reference["start"]), datetime.fromisoformat(reference["end"])) if reference else None
             moved = when(drift["moved_since"]) if drift["state"] == "moved" else None
             chart = confidence.quantiles(bands, here.palette, zone=here.zone, moved_since=moved, reference=period)
@@ -168,14 +169,12 @@ def _channels(drift: Mapping[str, Any]) -> None:
         strict=False,
         schema_overrides={"z": pl.Float64, "effect": pl.Float64},
     )
-    st.dataframe(
+    tables.show(
         shown,
-        hide_index=True,
-        placeholder=tables.MISSING,
-        row_height=tables.ROW_HEIGHT,
+        title="What moved",
         key="confidence_channels",
         alt="Drift channels with test statistics",
-        column_config={
+        columns={
             "channel": tables.words("Channel", pinned=True),
             "window": tables.words("Window"),
             "n": st.column_config.NumberColumn("n", format="%,.0f"),
@@ -226,17 +225,15 @@ def _segments(here: Scope, source: str) -> None:
         shown["change"] = [
             fmt.change(unit, p50, before.get(name, {}).get("confidence_p50")) or fmt.UNKNOWN for name, p50 in medians
         ]
-        st.dataframe(
+        tables.show(
             pl.DataFrame(shown, strict=False),
-            hide_index=True,
-            placeholder=tables.MISSING,
-            row_height=tables.ROW_HEIGHT,
+            title="By group",
             key="confidence_segments",
             alt=f"Confidence by {by}",
-            column_config={
+            columns={
                 by: tables.words(DIMENSIONS[by].label, pinned=True),
-                "change": tables.words("Median, change", help=here.window.baseline),
-                **{name: tables.column(name, []) for name in SEGMENT},
+                "change": tables.words("Median, change", help=here.compared),
+                **{name: tables.column(name) for name in SEGMENT},
             },
         )
 

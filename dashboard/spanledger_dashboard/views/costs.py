@@ -8,10 +8,10 @@ import polars as pl
 import streamlit as st
 
 from spanledger.client import ClientError
-from spanledger_dashboard import data, scope, shape, tables
+from spanledger_dashboard import data, export, scope, shape, tables
 from spanledger_dashboard import format as fmt
 from spanledger_dashboard.alert_lines import draw_thresholds
-from spanledger_dashboard.cards import card, empty, figure, kpi, nothing, problem, rows, unit_of
+from spanledger_dashboard.cards import card, changes, empty, figure, kpi, nothing, problem, rows, unit_of
 from spanledger_dashboard.charts import bars, series
 from spanledger_dashboard.listing import table as interaction_table
 from spanledger_dashboard.scope import Scope
@@ -71,6 +71,10 @@ def render() -> None:
     if not now.get("interactions"):
         nothing(here)
         return
+    export.offer("Key figures", got["now"])
+    export.offer("Cost of one interaction over time", got["course"])
+    export.offer(f"Cost by {DIMENSIONS[by or BY[0]].label.lower()} over time", got["stack"])
+    export.offer("Tokens by kind", got["tokens"])
     _figures(here, now, got)
     _chips(now, got)
     _over_time(here, by or BY[0], got)
@@ -89,7 +93,7 @@ def render() -> None:
         if isinstance(got["dearest"], ClientError):
             problem(got["dearest"], "the interactions", "dearest")
         else:
-            interaction_table(got["dearest"]["items"], here, key="costs_dearest")
+            interaction_table(got["dearest"]["items"], here, key="costs_dearest", title="Most expensive interactions")
 
 
 def _read(here: Scope, by: str) -> dict[str, Any]:
@@ -168,7 +172,7 @@ def _over_time(here: Scope, by: str, got: Mapping[str, Any]) -> None:
 
 
 def _groups(here: Scope, by: str, got: Mapping[str, Any]) -> None:
-    with card(f"By {DIMENSIONS[by].label.lower()}", f"Largest first · change {here.window.baseline}"):
+    with card(f"By {DIMENSIONS[by].label.lower()}", f"Largest first · {changes(here)}"):
         frame = rows(got["groups"], "the breakdown", "groups")
         if frame is None:
             return
@@ -192,20 +196,18 @@ def _groups(here: Scope, by: str, got: Mapping[str, Any]) -> None:
             ],
         }
         shown |= {name: tables.cells(name, frame[name].to_list()) for name in TABLE}
-        st.dataframe(
+        tables.show(
             pl.DataFrame(shown, strict=False),
-            hide_index=True,
-            placeholder=tables.MISSING,
-            row_height=tables.ROW_HEIGHT,
+            title=f"By {DIMENSIONS[by].label.lower()}",
             key="costs_groups",
-            column_order=[by, "cost_usd", "share", "trend", "change", *TABLE[1:]],
+            order=[by, "cost_usd", "share", "trend", "change", *TABLE[1:]],
             alt=f"Cost by {by}",
-            column_config={
+            columns={
                 by: tables.words(DIMENSIONS[by].label, pinned=True),
                 "share": tables.bar("Share", "Part of the cost of all rows shown.", shown["share"], here.palette),
                 "trend": tables.trend("Over time", here.palette),
-                "change": tables.words("Change", help=here.window.baseline),
-                **{name: tables.column(name, shown[name]) for name in TABLE},
+                "change": tables.words("Change", help=here.compared),
+                **{name: tables.column(name) for name in TABLE},
             },
         )
 

@@ -7,10 +7,10 @@ import polars as pl
 import streamlit as st
 
 from spanledger.client import ClientError
-from spanledger_dashboard import data, scope, shape, tables
+from spanledger_dashboard import data, export, scope, shape, tables
 from spanledger_dashboard import format as fmt
 from spanledger_dashboard.alert_lines import draw_thresholds
-from spanledger_dashboard.cards import card, empty, figure, kpi, nothing, problem, rows
+from spanledger_dashboard.cards import card, changes, empty, figure, kpi, nothing, problem, rows
 from spanledger_dashboard.charts import rates, series
 from spanledger_dashboard.intervals import wilson
 from spanledger_dashboard.listing import table as interaction_table
@@ -47,6 +47,9 @@ def render() -> None:
     if not now.get("interactions"):
         nothing(here)
         return
+    export.offer("Key figures", got["now"])
+    export.offer("Key figures over time", got["course"])
+    export.offer("Failures by mode over time", got["mode_course"])
     _figures(here, now, got)
     modes = _ranked(here, now, got)
     with card("Failure rate over time", f"{fmt.bucket(here.window.granularity)}, stacked by mode, part of all interactions"):
@@ -99,7 +102,7 @@ def _figures(here: Scope, now: Mapping[str, Any], got: Mapping[str, Any]) -> Non
 
 def _ranked(here: Scope, now: Mapping[str, Any], got: Mapping[str, Any]) -> list[str]:
     """The table of failure modes; the answer is the modes in its order."""
-    with card("Failure modes", f"{fmt.count(now['failures'])} failed interactions · change {here.window.baseline}"):
+    with card("Failure modes", f"{fmt.count(now['failures'])} failed interactions · {changes(here)}"):
         frame = rows(got["modes"], "the failure modes", "modes")
         if frame is None:
             return []
@@ -135,20 +138,18 @@ def _ranked(here: Scope, now: Mapping[str, Any], got: Mapping[str, Any]) -> list
             },
             strict=False,
         )
-        st.dataframe(
+        tables.show(
             shown,
-            hide_index=True,
-            placeholder=tables.MISSING,
-            row_height=tables.ROW_HEIGHT,
+            title="Failure modes",
             key="failures_modes",
             alt=f"Failure modes by count; {modes[0]} leads",
-            column_config={
+            columns={
                 "mode": tables.words("Mode", pinned=True),
-                "failures": tables.column("failures", []),
+                "failures": tables.column("failures"),
                 "share": tables.bar("Share", "Part of all failures.", shares, here.palette),
                 "trend": tables.trend("Over time", here.palette, bars=True),
-                "change": tables.words("Change", help=here.window.baseline, width="small"),
-                "wasted": tables.column("wasted_cost_usd", wasted),
+                "change": tables.words("Change", help=here.compared, width="small"),
+                "wasted": tables.column("wasted_cost_usd"),
                 "state": tables.chips("State", shape.TREND_STATES, ("violet", "orange", "gray", "green")),
                 "meaning": tables.words("What it means", width="large"),
             },
@@ -192,6 +193,7 @@ def _by(here: Scope) -> None:
         frame = rows(data.together(by=data.query(here.project, question))["by"], "the breakdown", "by")
         if frame is None:
             return
+        export.offer(f"Failures by {DIMENSIONS[by].label.lower()}", frame)
         found = shape.rates(frame, by, "failures", "interactions")
         if not found:
             empty("No interactions in this range.")
@@ -213,7 +215,9 @@ def _examples(here: Scope, modes: list[str]) -> None:
         if isinstance(got, ClientError):
             problem(got, "the examples", "examples")
             return
-        interaction_table(got["items"], here, key="failures_examples", columns=("time", "outcome", "asked", "cost"))
+        interaction_table(
+            got["items"], here, key="failures_examples", title="Examples", columns=("time", "outcome", "asked", "cost")
+        )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import polars as pl
 import streamlit as st
 
 from spanledger.client import ClientError
-from spanledger_dashboard import data, scope, shape, tables
+from spanledger_dashboard import data, export, scope, shape, tables
 from spanledger_dashboard import format as fmt
 from spanledger_dashboard.alert_lines import draw_thresholds
 from spanledger_dashboard.cards import card, empty, figure, kpi, problem, rows, when
@@ -17,6 +17,7 @@ from spanledger_dashboard.links import go
 from spanledger_dashboard.scope import Scope
 from spanledger_dashboard.state import ask, interaction_params
 from spanledger_dashboard.untrusted import badge_label, label, shorten
+from spanledger_schema.catalogue import DIMENSIONS
 from spanledger_schema.query import Filter
 
 SOURCES: Final = ("user", "reviewer", "evaluator")
@@ -57,6 +58,8 @@ def render() -> None:
     if not now.get("feedback_count"):
         _none_yet(now, source or SOURCES[0])
         return
+    export.offer("Key figures", got["now"])
+    export.offer("Feedback over time", got["course"])
     _figures(here, now, got, by_users=not where)
     left, right = st.columns([5, 4], gap="small")
     with left, card("Positive rate over time", f"{fmt.bucket(here.window.granularity)}, with its 95 % Wilson interval"):
@@ -152,6 +155,7 @@ def _by(here: Scope, where: Sequence[Filter], now: Mapping[str, Any]) -> None:
         frame = rows(data.together(by=data.query(here.project, question))["by"], "the breakdown", "by")
         if frame is None:
             return
+        export.offer(f"Feedback by {DIMENSIONS[by].label.lower()}", frame)
         found = shape.rates(shape.positives(frame), by, "positive", "feedback_judged")
         if not found:
             empty("Nothing was judged as positive or negative.")
@@ -190,16 +194,14 @@ def _names(here: Scope, answer: pl.DataFrame | ClientError) -> None:
         },
         strict=False,
     )
-    st.dataframe(
+    tables.show(
         shown,
-        hide_index=True,
-        placeholder=tables.MISSING,
-        row_height=tables.ROW_HEIGHT,
+        title="Feedback by name",
         key="feedback_names",
         alt="Feedback by name",
-        column_config={
+        columns={
             "name": tables.words("Name", pinned=True),
-            "n": tables.column("feedback_count", []),
+            "n": tables.column("feedback_count"),
             "rate": tables.share_bar("feedback_positive_rate", [100.0], here.palette),
             "interval": tables.words("95 % interval"),
         },

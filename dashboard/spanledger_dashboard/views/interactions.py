@@ -5,15 +5,16 @@ from typing import Any, Final
 import streamlit as st
 
 from spanledger.client import ClientError, NotFound
-from spanledger_dashboard import data, detail, scope, tables
+from spanledger_dashboard import data, detail, export, scope, tables
 from spanledger_dashboard.cards import problem
-from spanledger_dashboard.listing import table
+from spanledger_dashboard.listing import records, table
 from spanledger_dashboard.scope import Scope
 from spanledger_dashboard.state import interaction_params
 from spanledger_dashboard.untrusted import label
 from spanledger_schema.catalogue import FAILURE_MODES
 
 PAGE: Final = 50
+EXPORT_MAX: Final = 5_000
 ROWS: Final = 18
 HEIGHT: Final = 36 + ROWS * tables.ROW_HEIGHT
 ORDERS: Final = {
@@ -39,7 +40,8 @@ def render() -> None:
 
 def _one(here: Scope, id: str) -> None:
     if st.button("All interactions", icon=":material/arrow_back:", type="tertiary", key="back"):
-        del st.query_params["trace"]
+        for name in ("trace", detail.SPAN, detail.SHOWN):
+            st.query_params.pop(name, None)
         st.rerun()
     found = data.together(one=data.interaction(here.project, id[:200]))["one"]
     if isinstance(found, NotFound):
@@ -106,6 +108,11 @@ def _list(here: Scope) -> None:
     if isinstance(got, ClientError):
         problem(got, "the interactions", "list")
         return
+    export.offer(
+        "Interactions",
+        lambda: records(data.all_interactions(here.project, params, EXPORT_MAX)),
+        f"All that match, in this order; at most {EXPORT_MAX:,}.",
+    )
     table(got["items"], here, key="interactions", height=HEIGHT if len(got["items"]) > ROWS else None)
     with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"):
         first = len(trail) * PAGE

@@ -7,10 +7,10 @@ import polars as pl
 import streamlit as st
 
 from spanledger.client import ClientError
-from spanledger_dashboard import attention, data, scope, shape, tables
+from spanledger_dashboard import attention, data, export, scope, shape, tables
 from spanledger_dashboard import format as fmt
 from spanledger_dashboard.alert_lines import draw_thresholds
-from spanledger_dashboard.cards import NO_BASELINE, card, empty, figure, kpi, nothing, problem, rows, unit_of
+from spanledger_dashboard.cards import card, empty, figure, kpi, nothing, problem, rows, unit_of
 from spanledger_dashboard.charts import bars, series
 from spanledger_dashboard.links import go
 from spanledger_dashboard.scope import Scope
@@ -53,6 +53,9 @@ def render() -> None:
     if not now.get("interactions"):
         nothing(here)
         return
+    export.offer("Key figures", got["now"])
+    export.offer("Key figures over time", got["course"])
+    export.offer("Cost by model over time", got["spend"])
     attention.banner(here, now, before, got)
     _figures(here, now, before, got)
     left, right = st.columns([5, 3], gap="small")
@@ -175,7 +178,7 @@ def _changes(here: Scope, got: Mapping[str, Any]) -> None:
     failed = next((side for side in sides if isinstance(side, ClientError)), None)
     if not here.comparable:
         with card("What changed"):
-            empty(NO_BASELINE)
+            empty(here.compared)
         return
     found = [] if failed else shape.changes(sides[0], sides[1], ["feature", "model"], "cost_usd")
     total = sum((change.difference for change in found), shape.exact(0))
@@ -208,28 +211,25 @@ def _features(here: Scope, got: Mapping[str, Any]) -> None:
         "judged": frame["feedback_judged"].to_list(),
         "slow": tables.cells("duration_p95_s", frame["duration_p95_s"].to_list()),
     }
-    event = st.dataframe(
+    row = tables.show(
         pl.DataFrame(shown, strict=False),
-        hide_index=True,
-        placeholder=tables.MISSING,
-        row_height=tables.ROW_HEIGHT,
+        title="Features",
         key="overview_features",
-        on_select="rerun",
-        selection_mode="single-row",
+        selectable=True,
         alt="Features with cost, failure rate, feedback and latency",
-        column_config={
+        columns={
             "feature": tables.words("Feature", pinned=True),
-            "interactions": tables.column("interactions", []),
-            "cost_usd": tables.column("cost_usd", shown["cost_usd"]),
+            "interactions": tables.column("interactions"),
+            "cost_usd": tables.column("cost_usd"),
             "trend": tables.trend("Cost over time", here.palette),
-            "each": tables.column("cost_per_interaction_usd", shown["each"]),
+            "each": tables.column("cost_per_interaction_usd"),
             "failing": tables.share_bar("failure_rate", failing, here.palette, bad=True),
-            "liked": tables.column("feedback_positive_rate", []),
-            "judged": tables.column("feedback_judged", [], title="n judged"),
-            "slow": tables.column("duration_p95_s", []),
+            "liked": tables.column("feedback_positive_rate"),
+            "judged": tables.column("feedback_judged", title="n judged"),
+            "slow": tables.column("duration_p95_s"),
         },
     )
-    if (row := tables.selected(event)) is not None:
+    if row is not None:
         go("failures", narrowed(here.filters, "feature", names[row]))
 
 

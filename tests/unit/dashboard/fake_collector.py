@@ -77,6 +77,7 @@ def row(at: datetime, rng: random.Random, feature: str, *, now: datetime, **over
         "confidence_source": "verbalized" if feature != "email-drafts" else None,
         "confidence": min(1.0, max(0.0, rng.gauss(sure - (0.05 if recent else 0), 0.1))) if feature != "email-drafts" else None,
         "feedback_source": None, "feedback_name": None, "positive": None, "preview": f"Where is my order {rng.randint(1000, 9999)}?",
+        "tags": {"tier": ("free", "pro", "=cmd()")[int(trace[0], 16) % 3]},
     }  # fmt: skip
     if rng.random() < 0.12:
         values |= {"feedback_source": "user", "feedback_name": "helpful", "positive": rng.random() < liked}
@@ -209,6 +210,9 @@ def answer(world: World, raw: dict[str, Any]) -> bytes:
     scope: tuple[str, ...] = ("user",)
     if query.start is not None and query.end is not None and world.rows:
         frame = frame.filter((C("time") >= query.start) & (C("time") < query.end))
+    if world.rows:
+        keys_of_tags = sorted({key for r in world.rows for key in r["tags"]})
+        frame = frame.with_columns(C("tags").struct.field(key).alias(f"tag:{key}") for key in keys_of_tags)
     for f in query.filters:
         if f.dimension == "feedback_source":
             scope = tuple(str(v) for v in f.values)
@@ -246,6 +250,8 @@ def _columns() -> list[str]:
 
 
 def _column(dimension: str) -> str:
+    if dimension.startswith("tag:"):
+        return dimension
     column = {"interaction": "id", "interaction_name": "name"}.get(dimension, dimension)
     if column not in _columns():
         raise QueryError(f"the fake has no {dimension}")
@@ -268,7 +274,7 @@ def _item(r: dict[str, Any]) -> dict[str, Any]:
             "retries", "fallbacks", "escalations", "validations", "validation_failures", "preview")  # fmt: skip
     money = {k: None if r[k] is None else f"{r[k]:f}" for k in ("cost_usd", "wasted_cost_usd")}
     return {k: r[k] for k in kept} | money | {
-        "time": iso(r["time"]), "tags": {}, "models": [r["model"]],
+        "time": iso(r["time"]), "tags": r["tags"], "models": [r["model"]],
         "failure_reason": FAILURE_MODES.get(r["failure_mode"] or ""),
         "confidence": {r["confidence_source"]: r["confidence"]} if r["confidence_source"] else {},
         "feedback": [{"name": r["feedback_name"], "source": r["feedback_source"], "positive": r["positive"]}] if r["feedback_source"] else [],
@@ -280,6 +286,11 @@ def interactions(world: World, params: dict[str, list[str]]) -> dict[str, Any]:
     for name in ("feature", "model", "environment", "release", "app", "user", "session", "failure_mode"):
         if name in params:
             rows = [r for r in rows if (r[name] or "") in params[name]]
+    wanted_tags: dict[str, list[str]] = {}
+    for text in params.get("tag", []):
+        key, _, value = text.partition("=")
+        wanted_tags.setdefault(key, []).append(value)
+    rows = [r for r in rows if all(r["tags"].get(key, "") in values for key, values in wanted_tags.items())]
     if "failed" in params:
         rows = [r for r in rows if (r["failure_mode"] is not None) == (params["failed"][0] == "true")]
     if "feedback" in params:
@@ -432,6 +443,11 @@ def respond(world: World, method: str, path: str, params: dict[str, list[str]], 
             if unquote(dimension) not in DIMENSIONS:
                 return 422, {"title": "Unknown dimension", "code": "invalid"}
             return 200, _values(world, unquote(dimension), int(params.get("limit", ["100"])[0]))
+        case ["api", "v1", "tags"]:
+            found_tags: dict[str, list[str]] = {}
+            for key, value in sorted({pair for r in world.rows for pair in r["tags"].items()}):
+                found_tags.setdefault(key, []).append(value)
+            return 200, {"tags": [{"key": key, "values": values} for key, values in found_tags.items()]}
         case ["api", "v1", "interactions"]:
             return 200, interactions(world, params)
         case ["api", "v1", "interactions", id]:

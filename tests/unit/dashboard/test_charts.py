@@ -131,7 +131,7 @@ def test_a_waterfall_of_spans_that_point_at_each_other_still_shows_all():
 
 
 def test_failed_spans_are_outlined_and_crossed():
-    figure = waterfall([span("root", None, 0.0, 10.0), span("bad", "root", 1.0, 2.0, status="error")], LIGHT)
+    figure = waterfall(ordered([span("root", None, 0.0, 10.0), span("bad", "root", 1.0, 2.0, status="error")]), LIGHT)
     assert list(figure.data[0].marker.line.color) == [LIGHT.series[1], LIGHT.bad]
     assert figure.data[0].text[1] == "2.0 s ✕"
 
@@ -159,7 +159,7 @@ def test_a_backtest_draws_the_threshold_and_where_it_would_have_fired():
         bars.changes([shape.Change(HOSTILE, (HOSTILE,), Decimal(2), Decimal(1))], Unit.USD, LIGHT),
         bars.parts([(HOSTILE, 1.0, HOSTILE)], LIGHT),
         rates.dots([(HOSTILE, wilson(5, 60))], LIGHT),
-        waterfall([span("x", None, 0.0, name=HOSTILE, kind=HOSTILE)], LIGHT),
+        waterfall(ordered([span("x", None, 0.0, name=HOSTILE, kind=HOSTILE)]), LIGHT),
         alerts.backtest([{"time": DAYS[0].isoformat(), "group": {"feature": HOSTILE}, "value": 1.0, "breached": True, "interactions": 1}],
                         [{"from": DAYS[0].isoformat(), "to": None, "group": {"feature": HOSTILE}}], 0.5, Unit.USD, LIGHT, zone="UTC", name=HOSTILE),
     ],

@@ -125,7 +125,7 @@ def test_the_interaction_page_shows_what_was_said_and_what_each_step_cost(open_p
     assert "It arrives on Monday." in said
     assert "It quoted an old policy." in said
     steps = next(d.value for d in app.dataframe if "billing" in d.value.columns)
-    assert "not billed because repeats the usage of a model call below it" in list(steps["billing"])
+    assert "not billed: repeats the usage of a model call below it" in list(steps["billing"])
     assert len(app.chat_message) == 3
     assert "Tool: crm.lookup ✕" in [expander.label.replace("\\", "") for expander in app.expander]
 
@@ -405,7 +405,7 @@ def test_stored_text_goes_to_no_markdown_call_by_construction():
             if not literal and "label(" not in first:
                 found.append((path.name, call.lineno, first))
     # The page's own title, a pill whose value passed through `label` two lines before, and words chosen from two literals.
-    assert {f[2] for f in found} <= {"title", "text", "word", "f'{len(rest)} more'", "f'{VIEWS}/{page}.py'"}
+    assert {f[2] for f in found} <= {"heading", "text", "word", "f'{len(rest)} more'", "f'{VIEWS}/{page}.py'"}
 
 
 def test_nothing_is_ever_rendered_as_html_but_our_own_style():
