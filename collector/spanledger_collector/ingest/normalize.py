@@ -172,6 +172,8 @@ def _settle_usage(facts: Facts) -> str:
     facts.settle_inclusion()
     if facts.is_estimated:
         return UsageQuality.ESTIMATED
+    if facts.is_partial:
+        return UsageQuality.PARTIAL
     if facts.is_input_exclusive and facts.cache_read_tokens is None and facts.cache_write_tokens is None:
         # The input lacks its cached tokens, and nothing says how many there were.
         return UsageQuality.PARTIAL

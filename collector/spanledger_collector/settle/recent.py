@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 
+from spanledger_collector.settle.twins import NOWHERE
 from spanledger_collector.store.ledger import History, Key, keep_best
 from spanledger_schema.spans import CallRow, Feedback, InteractionRow, SpanRow
 
@@ -19,9 +20,26 @@ class Trace:
         dirty_since_s: When the first thing that is not settled yet came; None when all is settled.
         received_at: Receive time of the first thing that is not settled yet, in nanoseconds since 1970.
         needs_history: The store may hold more of it.
+        linked: Ids of traces that may hold twins of its calls.
+        ask: Response ids (after the project's name) by which the store may know more such traces.
+        asks_counts: The store may know more such traces by its calls' counts.
+        elsewhere: What twins in other traces mean for it.
     """
 
-    __slots__ = ("calls", "dirty_since_s", "feedback", "interactions", "needs_history", "received_at", "rows", "touched_s")
+    __slots__ = (
+        "ask",
+        "asks_counts",
+        "calls",
+        "dirty_since_s",
+        "elsewhere",
+        "feedback",
+        "interactions",
+        "linked",
+        "needs_history",
+        "received_at",
+        "rows",
+        "touched_s",
+    )
 
     def __init__(self) -> None:
         """An empty, settled trace."""
@@ -33,6 +51,15 @@ class Trace:
         self.dirty_since_s: float | None = None
         self.received_at = 0
         self.needs_history = False
+        self.linked: set[str] = set()
+        self.ask: set[str] = set()
+        self.asks_counts = False
+        self.elsewhere = NOWHERE
+
+    @property
+    def may_have_twins(self) -> bool:
+        """Whether other traces may hold twins of its calls."""
+        return bool(self.linked or self.ask or self.asks_counts)
 
     def mark_dirty(self, now_s: float, received_at: int) -> None:
         """Something came that is not settled."""

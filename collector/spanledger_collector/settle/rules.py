@@ -10,7 +10,8 @@ from typing import Final, NamedTuple
 from spanledger_collector.pricing.book import SHIPPED, Book
 from spanledger_collector.settle.calls import Shared, Sums, call_row
 from spanledger_collector.settle.failure import Evidence, failure_mode
-from spanledger_collector.settle.tree import CALL, GENERATIONS, Node, grow, judge
+from spanledger_collector.settle.tree import CALL, ELSEWHERE, GENERATIONS, Node, grow, judge
+from spanledger_collector.settle.twins import NOWHERE, Elsewhere, merge_in_trace, weigh
 from spanledger_schema.spans import CallRow, Feedback, InteractionRow, SpanRow
 
 
@@ -32,16 +33,23 @@ class _Group:
     calls: list[Node]
 
 
-def settle(rows: Iterable[SpanRow], feedback: Sequence[Feedback] = (), book: Book = SHIPPED) -> Settled:
+def settle(
+    rows: Iterable[SpanRow], feedback: Sequence[Feedback] = (), book: Book = SHIPPED, elsewhere: Elsewhere = NOWHERE
+) -> Settled:
     """Settle one trace.
 
     Args:
         rows: Its spans, each span id once.
         feedback: Judgements on it, each id once.
         book: The project's prices.
+        elsewhere: What twins in other traces mean for it.
     """
     nodes = grow(rows)
     calls = judge(nodes)
+    if len(calls) > 1:
+        calls = merge_in_trace(calls)
+    if elsewhere is not NOWHERE:
+        calls = weigh(calls, elsewhere)
     interactions: list[InteractionRow] = []
     call_rows: list[CallRow] = []
     for group in _groups(nodes, calls):
@@ -77,8 +85,9 @@ def _settle_group(group: _Group, feedback: Sequence[Feedback], book: Book) -> tu
     root = mark or next((node for node in nodes if node.parent is None), nodes[0])
     row = root.row
     scope = _Scope(row.start_time, row.duration_ns, row.received_at) if len(nodes) == 1 else _scope(root, group)
-    # Whoever asks the AI owns the interaction, not a gateway in front of it.
-    asker = row if row.kind != "span" else next((node.row for node in nodes if node.row.kind != "span"), None)
+    # Whoever asks the AI owns the interaction, not a gateway in front of it, nor a call that counts in another trace.
+    asking = [node.row for node in nodes if node.row.kind != "span" and node.verdict != ELSEWHERE]
+    asker = row if asking and row.kind != "span" else next(iter(asking), None)
     interaction_id = f"{row.trace_id}-{row.span_id}" if mark is not None else row.trace_id
     signals = _signals(nodes)
     own_feedback = _own_feedback(group, feedback) if feedback else []

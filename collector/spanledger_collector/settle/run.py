@@ -16,9 +16,11 @@ from typing import Final
 from spanledger_collector.errors import SpanledgerError
 from spanledger_collector.pricing.book import SHIPPED, Book
 from spanledger_collector.settle.books import Books
+from spanledger_collector.settle.links import TwinLinks
 from spanledger_collector.settle.recent import RecentTraces, Trace
 from spanledger_collector.settle.rules import settle
-from spanledger_collector.settle.seen import SeenTraces
+from spanledger_collector.settle.seen import Seen, trace_words
+from spanledger_collector.settle.tree import GENERATIONS
 from spanledger_collector.store import arrow, ledger
 from spanledger_collector.store.ledger import Key, keep_best, read_history
 from spanledger_collector.store.partitions import insert_by_days
@@ -59,7 +61,7 @@ class Written:
 
 def differ(trace: Trace, written: Written, book: Book = SHIPPED) -> tuple[dict[str, InteractionRow], dict[str, CallRow]]:
     """Settle a trace, add what changed to `written`, and return its rows as they now stand."""
-    settled = settle(trace.rows.values(), list(trace.feedback.values()), book)
+    settled = settle(trace.rows.values(), list(trace.feedback.values()), book, trace.elsewhere)
     # A call's own cost is bounded where it is priced.
     if any((row.cost_usd or 0) > arrow.MONEY_PICO_MAX for row in settled.interactions):
         raise OverflowError("a cost is larger than a column of money holds")
@@ -101,7 +103,8 @@ class Settler:
         self._every_s = every_s
         self._quiet_s = quiet_s
         self._traces = RecentTraces(spans_max)
-        self._seen = SeenTraces()
+        self._seen = Seen()
+        self._links = TwinLinks(store)
         self._inbox: deque[SpansItem] = deque()
         self._judged: deque[tuple[str, str, Feedback, int]] = deque()
         self._again: deque[Key] = deque()
@@ -191,6 +194,7 @@ class Settler:
                     return
                 self._seen.add(words)
             self._seen.finish_loading()
+            self._links.load(self._stopping.is_set)
         except SpanledgerError:
             # Every trace then counts as possibly known: slower, and still right.
             _LOGGER.warning("the traces of the store could not be listed; settling reads every new trace back")
@@ -237,8 +241,11 @@ class Settler:
                     trace.mark_dirty(now, received_at)
                     self._dirty.add(key)
                     self._traces.grew(len(trace.rows) - before)
+                    if row.kind in GENERATIONS:
+                        self._links.note(key, trace, row)
+        self._links.look_up()
         if fresh:
-            words = SeenTraces.words([key[1] for key, _ in fresh])
+            words = trace_words([key[1] for key, _ in fresh])
             for (_, trace), maybe in zip(fresh, self._seen.maybe(words).tolist(), strict=True):
                 trace.needs_history = maybe
             self._seen.add(words)
@@ -259,7 +266,7 @@ class Settler:
             trace = self._traces.add(key)
             trace.needs_history = True
             if len(key[1]) == 32:
-                self._seen.add(SeenTraces.words([key[1]]))
+                self._seen.add(trace_words([key[1]]))
         return trace
 
     def _touch(self, key: Key, trace: Trace, now: float, received_at: int) -> None:
@@ -287,6 +294,10 @@ class Settler:
                 before = len(trace.rows)
                 trace.absorb(history[key])
                 self._traces.grew(len(trace.rows) - before)
+                self._links.consider(key, trace)
+        for key in self._links.resolve([(key, trace) for key, trace in due if trace.may_have_twins], self._load):
+            # Settled before its twin came: what it counts has changed.
+            self._touch(key, self._recall(key), now, self._mark)
         written = Written()
         results = [(key, trace, *self._differ(key, trace, written)) for key, trace in due]
         self._write(written)
@@ -298,6 +309,21 @@ class Settler:
         self._counters.add("spanledger_traces_settled_total", len(due))
         self._traces.forget()
         return len(due) >= _RUN_TRACES_MAX
+
+    def _load(self, keys: Sequence[Key]) -> dict[Key, Trace]:
+        """Whole traces, from memory or the store."""
+        found = {key: self._recall(key) for key in keys}
+        unread = [key for key, trace in found.items() if trace.needs_history]
+        if unread:
+            history = read_history(self._store, unread)
+            for key in unread:
+                before = len(found[key].rows)
+                found[key].absorb(history[key])
+                self._traces.grew(len(found[key].rows) - before)
+                self._links.consider(key, found[key])
+                # What was read may hold spans that are still on their way here, and no news when they come: settle it now.
+                self._touch(key, found[key], time.monotonic(), self._mark)
+        return found
 
     def _differ(self, key: Key, trace: Trace, written: Written) -> tuple[dict[str, InteractionRow], dict[str, CallRow]]:
         if not trace.rows:

@@ -1,10 +1,10 @@
 """The spans of a trace as a tree, and which of them are calls that count. Pure.
 
-Frameworks repeat a call's usage on the spans around it, and two instrumentations may see one call. So only leaves are billed: a
-wrapper that repeats the usage of a model call below it is none, unless nothing below carries usage; and of twins, the richest.
+Frameworks repeat a call's usage on the spans around it, and two instrumentations may see one call. So only leaves are billed:
+a wrapper that repeats the usage of a model call below it is none, unless nothing below carries usage. Twins of the calls that
+remain are found in `twins`.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable
 from typing import Final
 
@@ -12,7 +12,6 @@ from spanledger_schema.spans import SpanRow
 
 GENERATIONS: Final = frozenset({"model", "embedding", "rerank"})
 STEPS: Final = frozenset({"tool", "retrieval"})
-_TWIN_GAP_NS: Final = 1_000_000_000
 
 CALL: Final = ""
 NO_CALL: Final = "no_call"
@@ -20,6 +19,7 @@ WRAPPER: Final = "wrapper"
 WRAPPER_WITHOUT_USAGE: Final = "wrapper_without_usage"
 USAGE_ABOVE: Final = "usage_above"
 TWIN: Final = "twin"
+ELSEWHERE: Final = "twin_elsewhere"
 
 NOT_BILLED: Final = {
     NO_CALL: "it is no call to a model",
@@ -27,6 +27,7 @@ NOT_BILLED: Final = {
     WRAPPER_WITHOUT_USAGE: "the model call below it is counted",
     USAGE_ABOVE: "its usage is known only for the span above it, which is counted",
     TWIN: "another instrumentation saw the same call, which is counted once",
+    ELSEWHERE: "another instrumentation saw the same call in another trace, where it is counted",
 }
 
 
@@ -58,6 +59,7 @@ def grow(rows: Iterable[SpanRow]) -> list[Node]:
 
     Returns:
         All nodes, parents before children; a loop of parents is cut at its earliest span.
+
     """
     nodes = [Node(row) for row in rows]
     if len(nodes) == 1:
@@ -109,7 +111,7 @@ def judge(nodes: list[Node]) -> list[Node]:
         if node.verdict == CALL:
             calls.append(node)
     calls.sort(key=lambda node: _by_start(node.row))
-    return _without_twins(calls) if len(calls) > 1 else calls
+    return calls
 
 
 def _by_start(row: SpanRow) -> tuple[int, str]:
@@ -133,44 +135,3 @@ def _verdict(node: Node, is_covered: bool) -> str:
             return WRAPPER_WITHOUT_USAGE
         return USAGE_ABOVE if is_covered else CALL
     return CALL if node.row.kind in STEPS else NO_CALL
-
-
-def _without_twins(calls: list[Node]) -> list[Node]:
-    groups: dict[tuple[int | None, int | None], list[Node]] = defaultdict(list)
-    for node in calls:
-        if node.is_model and node.has_usage:
-            groups[node.row.input_tokens, node.row.output_tokens].append(node)
-    for group in groups.values():
-        if len({node.row.scope for node in group}) > 1:
-            _merge_twins(group)
-    return [node for node in calls if node.verdict == CALL]
-
-
-def _merge_twins(group: list[Node]) -> None:
-    # Each span pairs with at most one of another scope, the best known first, so that two real calls seen twice stay two.
-    kept: list[list[Node]] = []
-    for node in sorted(group, key=lambda node: (-_richness(node.row), node.row.trace_id, node.row.span_id)):
-        for seen in kept:
-            if all(_are_twins(node.row, other.row) for other in seen):
-                node.verdict = TWIN
-                seen.append(node)
-                break
-        else:
-            kept.append([node])
-
-
-def _are_twins(one: SpanRow, other: SpanRow) -> bool:
-    if one.scope == other.scope:
-        return False
-    gap = max(one.start_time, other.start_time) - min(one.start_time + one.duration_ns, other.start_time + other.duration_ns)
-    if gap > _TWIN_GAP_NS:
-        return False
-    if one.response_id and other.response_id:
-        return one.response_id == other.response_id
-    return one.trace_id == other.trace_id
-
-
-def _richness(row: SpanRow) -> int:
-    counts = (row.cache_read_tokens, row.cache_write_tokens, row.cache_write_1h_tokens, row.reasoning_tokens)
-    texts = (row.response_model, row.response_id, row.finish_reason, row.http_status, row.ttft_ns)
-    return 4 * sum(value is not None for value in counts) + sum(bool(value) for value in texts) + (4 if row.has_output else 0)

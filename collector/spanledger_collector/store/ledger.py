@@ -44,6 +44,7 @@ def keep_best(rows: dict[str, SpanRow], row: SpanRow) -> bool:
 
     Returns:
         Whether `row` is new or better.
+
     """
     known = rows.get(row.span_id)
     if known is not None and known.version >= row.version:
@@ -57,6 +58,7 @@ def read_history(store: Store, keys: Iterable[Key]) -> dict[Key, History]:
 
     Raises:
         StoreUnavailable: the store does not answer.
+
     """
     found: dict[Key, History] = {}
     by_project: dict[str, list[str]] = {}
@@ -85,6 +87,72 @@ def _read_project(store: Store, project: str, trace_ids: Sequence[str], found: d
     for trace_id, *rest in rows_from(store.read(f"SELECT {columns} FROM feedback {which}", parameters), _FEEDBACK_FIELDS, tuple):
         judgement = Feedback._make(rest)
         found[project, trace_id].feedback[judgement.feedback_id] = judgement
+
+
+def traces_by_response(store: Store, project: str, response_ids: Sequence[str]) -> dict[str, list[str]]:
+    """The traces in which a provider's response ids occur.
+
+    Raises:
+        StoreUnavailable: the store does not answer.
+
+    """
+    sql = (
+        "SELECT DISTINCT response_id, trace_id FROM spans "
+        "WHERE project = {project:String} AND response_id IN {ids:Array(String)} LIMIT 100000"
+    )
+    answer = store.read(sql, {"project": project, "ids": list(response_ids)})
+    found: dict[str, list[str]] = {}
+    for response_id, trace_id in zip(answer.column(0).to_pylist(), answer.column(1).to_pylist(), strict=True):
+        found.setdefault(response_id, []).append(trace_id)
+    return found
+
+
+def traces_by_counts(
+    store: Store, project: str, rows: Sequence[SpanRow], gap_ns: int
+) -> dict[tuple[str, int | None, int | None], list[str]]:
+    """The traces with calls of the same application, input and output as some rows, at about the same time.
+
+    Raises:
+        StoreUnavailable: the store does not answer.
+
+    """
+    parameters = {
+        "project": project,
+        "inputs": sorted({row.input_tokens for row in rows if row.input_tokens is not None}),
+        "apps": sorted({row.app for row in rows}),
+        "first": (min(row.start_time for row in rows) - 600 * gap_ns) / 1e9,
+        "last": (max(row.start_time + row.duration_ns for row in rows) + gap_ns) / 1e9,
+    }
+    sql = (
+        "SELECT DISTINCT app, input_tokens, output_tokens, trace_id FROM spans WHERE project = {project:String} "
+        "AND start_time BETWEEN toDateTime64({first:Float64}, 9, 'UTC') AND toDateTime64({last:Float64}, 9, 'UTC') "
+        "AND input_tokens IN {inputs:Array(UInt32)} AND app IN {apps:Array(String)} "
+        "AND kind IN ('model', 'embedding', 'rerank') LIMIT 10000"
+    )
+    answer = store.read(sql, parameters)
+    found: dict[tuple[str, int | None, int | None], list[str]] = {}
+    for app, given, produced, trace_id in zip(*(answer.column(place).to_pylist() for place in range(4)), strict=True):
+        found.setdefault((app, given, produced), []).append(trace_id)
+    return found
+
+
+def projects_with_scope(store: Store, beginning: str) -> set[str]:
+    """Projects that have spans of a scope."""
+    sql = "SELECT DISTINCT project FROM spans WHERE startsWith(scope, {beginning:String})"
+    return set(store.read(sql, {"beginning": beginning}).column(0).to_pylist())
+
+
+def response_words(store: Store) -> Iterator[Any]:
+    """The word (see `seen.text_words`) of every project and response id of the store, as numpy arrays, newest days first."""
+    days = store.read("SELECT toDate(start_time) AS day FROM interactions GROUP BY day ORDER BY day DESC")
+    for day in days.column("day").to_pylist():
+        sql = (
+            "SELECT reinterpretAsUInt64(substring(MD5(concat(project, response_id)), 1, 8)) AS w FROM spans "
+            "WHERE toDate(start_time) = {day:Date} AND response_id != ''"
+        )
+        answer = store.read(sql, {"day": day})
+        if answer.num_rows:
+            yield answer.column("w").to_numpy()
 
 
 def newest_version(store: Store) -> int:
@@ -121,7 +189,7 @@ def changed_since(store: Store, since_ns: int) -> list[Key]:
 
 
 def trace_words(store: Store) -> Iterator[Any]:
-    """The word (see `SeenTraces.words`) of every trace that the store knows, as numpy arrays, newest days first."""
+    """The word (see `seen.trace_words`) of every trace that the store knows, as numpy arrays, newest days first."""
     days = store.read("SELECT toDate(start_time) AS day FROM interactions GROUP BY day ORDER BY day DESC")
     for day in days.column("day").to_pylist():
         sql = f"SELECT {_WORD} AS w FROM interactions WHERE toDate(start_time) = {{day:Date}} AND length(trace_id) = 32"

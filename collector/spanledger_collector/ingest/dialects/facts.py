@@ -47,6 +47,7 @@ class Facts:
     is_input_exclusive: bool = False
     is_output_exclusive: bool = False
     is_estimated: bool = False
+    is_partial: bool = False
     reported_cost_usd: int | None = None
     ttft_ns: int | None = None
     user: str = ""

@@ -1,7 +1,7 @@
 """Traceloop / OpenLLMetry: today's `gen_ai.*` and the indexed `gen_ai.prompt.N.*` of 2025.
 
 Input is inclusive, for Anthropic too (it adds cached tokens itself). Gemini's output excludes thoughts and names none: the
-total tells. Workflow, task and agent spans carry `traceloop.*` only.
+total tells; Anthropic's streamed output is a few tokens too high. Workflow, task and agent spans carry `traceloop.*` only.
 """
 
 from typing import Final
@@ -61,6 +61,9 @@ def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
         facts.kind = _ENTITY_KIND.get(text(get("traceloop.span.kind")), "chain")
         facts.name = text(get("traceloop.entity.name"))
     _read_gemini_thoughts(attributes, facts)
+    is_stream = str(get("gen_ai.is_streaming", get("llm.is_streaming"))).lower() == "true"
+    # Of an Anthropic stream it adds the first event's output to the last one's, which is cumulative.
+    facts.is_partial = is_stream and facts.output_tokens is not None and "anthropic" in text(facts.provider).lower()
     _read_indexed(attributes, facts)
     if not facts.input:
         facts.input = text(get("traceloop.entity.input"))

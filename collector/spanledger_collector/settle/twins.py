@@ -1,0 +1,174 @@
+"""Twins: two spans of one provider call, seen by two instrumentations. Pure.
+
+Twins come from different instrumentation scopes, have the same counts, and overlap or are at most a second apart. An equal
+response id is then proof, and counts need not agree where one is inexact or the client's own; without an id on one side they
+must also share a trace, or one must be a provider client's own span of the same application. A response id alone never merges
+(some servers repeat them within minutes), nor do equal counts alone (a busy classifier repeats them within a second). Each
+span pairs with at most one of another scope.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from spanledger_collector.settle.tree import ELSEWHERE, GENERATIONS, TWIN, Node
+from spanledger_schema.spans import SpanRow
+from spanledger_schema.tokens import UsageQuality
+
+GAP_NS: Final = 1_000_000_000
+CLIENTS_OWN: Final = ("com.anthropic.sdk.",)
+"""Beginnings of the scopes in which provider clients trace themselves, beside whatever instruments them."""
+
+Counts = tuple[int | None, int | None, str]
+
+
+class Elsewhere(NamedTuple):
+    """What twins in other traces mean for a trace.
+
+    `lost` are the spans whose call is counted there; `gains` is what the twins know of calls that count here, by span id.
+
+    """
+
+    lost: frozenset[str]
+    gains: Mapping[str, tuple[SpanRow, ...]]
+
+
+NOWHERE: Final = Elsewhere(frozenset(), MappingProxyType({}))
+"""No call of the trace has a twin in another."""
+
+
+def is_clients_own(row: SpanRow) -> bool:
+    """Whether a provider's client wrote the span itself."""
+    return row.scope.startswith(CLIENTS_OWN)
+
+
+def counts_of(row: SpanRow) -> Counts | None:
+    """What twins have in common besides ids: input and output, or the class of their failure; None when there is nothing."""
+    if row.input_tokens is not None or row.output_tokens is not None:
+        return row.input_tokens, row.output_tokens, ""
+    return (None, None, row.error_class) if row.error_class else None
+
+
+def merge_in_trace(calls: list[Node]) -> list[Node]:
+    """Give twins of one trace their verdict; the calls that remain, in the order given."""
+    if len({node.row.scope for node in calls}) < 2:
+        return calls
+    for cluster in cluster_twins([node for node in calls if node.row.kind in GENERATIONS or node.has_usage]):
+        winner, *losers = sorted(cluster, key=_rank)
+        for loser in losers:
+            loser.verdict = TWIN
+            complete(winner, loser.row)
+    return [node for node in calls if node.verdict != TWIN]
+
+
+def cluster_twins(nodes: Iterable[Node]) -> list[list[Node]]:
+    """Group calls into twins; clusters of two and more only. The same nodes give the same clusters whatever their order."""
+    clusters: list[list[Node]] = []
+    by_key: dict[object, list[list[Node]]] = defaultdict(list)
+    for node in sorted(nodes, key=lambda node: (node.row.start_time, node.row.trace_id, node.row.span_id)):
+        row = node.row
+        keys: list[object] = [key for key in (row.response_id, counts_of(row)) if key]
+        near = [cluster for key in keys for cluster in by_key[key] if _fits(row, cluster)]
+        if near:
+            chosen = min(near, key=lambda cluster: abs(cluster[0].row.start_time - row.start_time))
+            chosen.append(node)
+        else:
+            chosen = [node]
+            clusters.append(chosen)
+        for key in keys:
+            if not any(cluster is chosen for cluster in by_key[key]):
+                by_key[key].append(chosen)
+    return [cluster for cluster in clusters if len(cluster) > 1]
+
+
+def weigh(calls: Iterable[Node], elsewhere: Elsewhere) -> list[Node]:
+    """Take out what is counted in another trace, and complete what is counted here."""
+    kept = []
+    for node in calls:
+        if node.row.span_id in elsewhere.lost:
+            node.verdict = ELSEWHERE
+            continue
+        for twin in elsewhere.gains.get(node.row.span_id, ()):
+            complete(node, twin)
+        kept.append(node)
+    return kept
+
+
+def winner_of(cluster: Sequence[Node]) -> Node:
+    """Which of twins in several traces is billed: one that is part of something, then the richest, then the smallest ids.
+
+    A client's own span often stands alone in a trace that nobody marked, while its twin has the user, the feature and the
+    steps around it.
+
+    """
+    return min(cluster, key=lambda node: (node.parent is None and not node.children, *_rank(node)))
+
+
+def complete(winner: Node, twin: SpanRow) -> None:
+    """Take over what the twin knows and the winner does not; of the same response, what the client itself counted."""
+    row = winner.row
+    changes: dict[str, object] = {}
+    if is_clients_own(twin) and _is_exact(twin) and row.response_id == twin.response_id != "":
+        changes = {name: getattr(twin, name) for name in ("input_tokens", "output_tokens", "usage_quality")}
+        row = row._replace(**changes)  # type: ignore[arg-type]
+    if row.input_tokens == twin.input_tokens:
+        for name in ("cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens"):
+            if getattr(row, name) is None and getattr(twin, name) is not None:
+                changes[name] = getattr(twin, name)
+    if row.output_tokens == twin.output_tokens and row.reasoning_tokens is None and twin.reasoning_tokens is not None:
+        changes["reasoning_tokens"] = twin.reasoning_tokens
+    for name in ("response_model", "finish_reason", "http_status", "error_class"):
+        if not getattr(row, name) and getattr(twin, name):
+            changes[name] = getattr(twin, name)
+    if row.ttft_ns is None and twin.ttft_ns is not None:
+        changes["ttft_ns"] = twin.ttft_ns
+    if "service_tier" in twin.signals and "service_tier" not in row.signals:
+        changes["signals"] = {**row.signals, "service_tier": twin.signals["service_tier"]}
+    if changes:
+        winner.row = row._replace(**changes)  # type: ignore[arg-type]
+
+
+def _rank(node: Node) -> tuple[int, str, str]:
+    return -_richness(node.row), node.row.trace_id, node.row.span_id
+
+
+def _fits(row: SpanRow, cluster: Sequence[Node]) -> bool:
+    return all(_are_twins(row, other.row) for other in cluster)
+
+
+def _are_twins(one: SpanRow, other: SpanRow) -> bool:
+    if one.scope == other.scope:
+        return False
+    gap = max(one.start_time, other.start_time) - min(one.start_time + one.duration_ns, other.start_time + other.duration_ns)
+    if gap > GAP_NS:
+        return False
+    counts = counts_of(one)
+    if one.response_id and other.response_id:
+        if one.response_id != other.response_id:
+            return False
+        if counts == counts_of(other) or not (_is_exact(one) and _is_exact(other)):
+            return True
+        # Some instrumentations add up a stream's events; the client's own span knows the sum.
+        return one.input_tokens == other.input_tokens and (is_clients_own(one) or is_clients_own(other))
+    if counts is None or counts != counts_of(other):
+        return False
+    if one.trace_id == other.trace_id:
+        return True
+    return (is_clients_own(one) or is_clients_own(other)) and one.app == other.app
+
+
+def _is_exact(row: SpanRow) -> bool:
+    return row.usage_quality == UsageQuality.EXACT
+
+
+def _richness(row: SpanRow) -> int:
+    counts = (row.cache_read_tokens, row.cache_write_tokens, row.cache_write_1h_tokens, row.reasoning_tokens)
+    texts = (row.response_model, row.response_id, row.finish_reason, row.http_status, row.ttft_ns)
+    exact = 40 if _is_exact(row) else 0
+    return (
+        exact
+        + 4 * sum(value is not None for value in counts)
+        + sum(bool(value) for value in texts)
+        + (4 if row.has_output else 0)
+    )
