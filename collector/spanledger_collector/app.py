@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from spanledger_collector.alerts.loop import Evaluator
-from spanledger_collector.api import alerts, drift, feedback, health, otlp, questions
+from spanledger_collector.api import alerts, drift, feedback, health, otlp, prices, questions
 from spanledger_collector.api.guard import Guard, is_loopback
 from spanledger_collector.api.problems import plain_problem, problem
 from spanledger_collector.api.services import Services
@@ -64,7 +64,7 @@ def create_app(settings: Settings, started: Services | None = None) -> FastAPI:
         redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    for router in (otlp.router, questions.router, feedback.router, alerts.router, drift.router, health.router):
+    for router in (otlp.router, questions.router, prices.router, feedback.router, alerts.router, drift.router, health.router):
         app.include_router(router)
     app.add_middleware(Guard, key=key)
     _handle_errors(app)
