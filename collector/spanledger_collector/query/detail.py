@@ -8,9 +8,10 @@ import orjson
 from spanledger_collector.errors import NotFound
 from spanledger_collector.query.interactions import iso, show, trace_of, usd
 from spanledger_collector.query.messages import first_text, structure, to_documents, to_messages
-from spanledger_collector.settle.rules import settle
-from spanledger_collector.settle.tree import NOT_BILLED
+from spanledger_collector.settle.rules import Settled, settle
+from spanledger_collector.settle.tree import ELSEWHERE, NOT_BILLED
 from spanledger_collector.store.arrow import rows_from
+from spanledger_collector.store.ledger import read_settled
 from spanledger_collector.store.protocol import Store, rows_of
 from spanledger_schema.spans import CONTENT_FIELDS, SPAN_FIELDS, CallRow, Feedback, InteractionRow, SpanRow
 
@@ -42,7 +43,7 @@ def read_interaction(store: Store, project: str, identity: str) -> dict[str, Any
     facts = [
         Feedback(item["feedback_id"], item["span_id"], item["source"], item["name"], item["positive"]) for item in judgements
     ]
-    settled = settle(best.values(), facts)
+    settled = _settled(store, project, best, facts)
     interaction = _choose(settled.interactions, identity, trace_id)
     members = _members(best, interaction, settled.interactions)
     calls = {call.span_id: call for call in settled.calls}
@@ -58,6 +59,18 @@ def read_interaction(store: Store, project: str, identity: str) -> dict[str, Any
         "content": contents,
         "feedback": [_judgement(item) for item in judgements if not item["span_id"] or item["span_id"] in members],
     }
+
+
+def _settled(store: Store, project: str, best: dict[str, SpanRow], feedback: list[Feedback]) -> Settled:
+    """The trace as it is counted; what came a moment ago and is not counted yet, as it will be but for twins in other traces."""
+    now = settle(best.values(), feedback)
+    trace_id = next(iter(best.values())).trace_id
+    interactions, calls = read_settled(store, project, [trace_id])
+    if not interactions or max(row.settled_through for row in interactions) < max(row.received_at for row in best.values()):
+        return now
+    counted = {call.span_id for call in calls}
+    lost = {call.span_id: ELSEWHERE for call in now.calls if call.span_id not in counted}
+    return Settled(interactions, calls, now.verdicts | lost)
 
 
 def _choose(interactions: list[InteractionRow], identity: str, trace_id: str) -> InteractionRow:

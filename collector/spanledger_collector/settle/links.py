@@ -7,7 +7,7 @@ decided by `twins`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -31,7 +31,7 @@ from spanledger_collector.store.protocol import Store
 from spanledger_schema.spans import SpanRow
 
 _REMEMBERED_MAX: Final = 50_000
-_LINKED_MAX: Final = 30
+_LINKED_MAX: Final = 100
 _BUCKET_MAX: Final = 100
 _TWICE_BITS: Final = 24
 _FIRST_OWN_CALLS: Final = 50
@@ -42,6 +42,23 @@ _K = TypeVar("_K")
 Load = Callable[[Sequence[Key]], Mapping[Key, Trace]]
 CountsKey = tuple[str, str, Counts]
 """Project, application, counts."""
+
+
+class Sighting(NamedTuple):
+    """A call that an instrumentation saw: times in nanoseconds since 1970."""
+
+    trace_id: str
+    scope: str
+    start: int
+    end: int
+
+    def may_be(self, other: "Sighting") -> bool:
+        """Whether both may be one call: seen by two scopes in two traces at the same time."""
+        return (
+            self.scope != other.scope
+            and self.trace_id != other.trace_id
+            and max(self.start, other.start) - min(self.end, other.end) <= GAP_NS
+        )
 
 
 class TwinLinks:
@@ -55,7 +72,7 @@ class TwinLinks:
         self._ids = Seen()
         self._ids.finish_loading()
         self._twice = Seen(log_bits=_TWICE_BITS)
-        self._fresh: list[tuple[Key, Trace, str]] = []
+        self._fresh: list[tuple[str, Trace, str, Sighting]] = []
         self._late: list[tuple[Trace, str]] = []
         self._own_scopes: dict[str, bool] = {}
         self._own_calls: dict[str, int] = {}
@@ -91,25 +108,28 @@ class TwinLinks:
 
     def note(self, key: Key, trace: Trace, row: SpanRow) -> None:
         """A call came in."""
+        project = key[0]
+        sighting = Sighting(key[1], row.scope, row.start_time, row.start_time + row.duration_ns)
         response_id = row.response_id
         if response_id:
-            self._fresh.append((key, trace, response_id))
+            self._fresh.append((project, trace, response_id, sighting))
         is_own = self._own_scopes.get(row.scope)
         if is_own is None:
             is_own = self._own_scopes[row.scope] = is_clients_own(row)
         if is_own:
-            number = self._own_calls.get(key[0], 0)
-            self._own_calls[key[0]] = number + 1
+            number = self._own_calls.get(project, 0)
+            self._own_calls[project] = number + 1
             # What came before a project's first own spans was not noted by its counts, but the store has it.
             trace.asks_counts = trace.asks_counts or number < _FIRST_OWN_CALLS
-        if (is_own or not response_id) and key[0] in self._own_calls:
-            self._note_counts(key, trace, row)
+        if (is_own or not response_id) and project in self._own_calls and (counts := counts_of(row)) is not None:
+            others = self._by_counts.meet((project, row.app, counts), sighting) or []
+            if (nearest := self._nearest(sighting, others)) and self._nearest(nearest, [*others, sighting]) is sighting:
+                trace.linked.add(nearest.trace_id)
 
-    def _note_counts(self, key: Key, trace: Trace, row: SpanRow) -> None:
-        if (counts := counts_of(row)) is not None:
-            others = self._by_counts.traces((key[0], row.app, counts), key[1])
-            if others:
-                trace.linked.update(others[-_BUCKET_MAX:])
+    def _nearest(self, sighting: Sighting, others: Sequence[Sighting]) -> Sighting | None:
+        is_own = self._own_scopes.get(sighting.scope)
+        near = [other for other in others if self._own_scopes.get(other.scope) != is_own and sighting.may_be(other)]
+        return min(near, key=lambda other: (abs(other.start - sighting.start), other), default=None)
 
     def look_up(self) -> None:
         """Compare the ids of what came in with those that came before."""
@@ -118,13 +138,14 @@ class TwinLinks:
             return
         unknown: list[tuple[Trace, str]] = []
         repeated: list[str] = []
-        for key, trace, response_id in fresh:
-            others = self._by_id.traces((key[0], response_id), key[1])
+        for project, trace, response_id, sighting in fresh:
+            others = self._by_id.meet((project, response_id), sighting)
             if others is None:
-                unknown.append((trace, key[0] + response_id))
-            elif others:
-                trace.linked.update(others)
-                repeated.append(key[0] + response_id)
+                unknown.append((trace, project + response_id))
+                continue
+            trace.linked.update([other.trace_id for other in others if sighting.may_be(other)])
+            if any(other.trace_id != sighting.trace_id for other in others):
+                repeated.append(project + response_id)
         words = text_words([name for _, name in unknown])
         maybe = self._ids.maybe(words)
         self._ids.add(words)
@@ -170,43 +191,52 @@ class TwinLinks:
                 continue
             traces = self._closure(key, trace, load)
             for other, elsewhere in _verdicts(traces).items():
-                if traces[other].elsewhere != elsewhere:
+                # Too many to see whole: each trace then only decides for itself, so that none calls the others up for ever.
+                if traces[other].elsewhere != elsewhere and (other == key or len(traces) < _LINKED_MAX):
                     traces[other].elsewhere = elsewhere
                     if other not in is_due:
                         changed.add(other)
         return changed
 
     def _closure(self, key: Key, trace: Trace, load: Load) -> dict[Key, Trace]:
+        """All traces that links reach, up to a bound, so that each of them comes to the same verdicts."""
         found = {key: trace}
         frontier = [key]
         while frontier and len(found) < _LINKED_MAX:
             wanted = sorted({(key[0], other) for near in frontier for other in found[near].linked} - found.keys())
             loaded = load(wanted[: _LINKED_MAX - len(found)])
             self._ask(list(loaded.items()))
-            for near, other in loaded.items():
-                if other.rows:
-                    other.linked |= {at[1] for at in found if at[1] in other.linked} or {key[1]}
-                    found[near] = other
-            frontier = [near for near in loaded if near in found]
+            for near in frontier:
+                for other in found[near].linked:
+                    if (at := loaded.get((key[0], other))) is not None:
+                        at.linked.add(near[1])
+            frontier = [at for at, other in loaded.items() if other.rows]
+            found.update({at: loaded[at] for at in frontier})
         return found
 
     def _ask(self, due: Sequence[tuple[Key, Trace]]) -> None:
-        by_project: dict[str, list[tuple[Key, Trace]]] = {}
+        by_project: dict[str, list[Trace]] = {}
         for key, trace in due:
             if trace.ask or trace.asks_counts:
-                by_project.setdefault(key[0], []).append((key, trace))
+                by_project.setdefault(key[0], []).append(trace)
         for project, asking in by_project.items():
-            names = sorted({name[len(project) :] for _, trace in asking for name in trace.ask})
-            by_id = ledger.traces_by_response(self._store, project, names) if names else {}
-            spans = [row for _, trace in asking if trace.asks_counts for row in trace.rows.values() if row.kind in GENERATIONS]
-            by_counts = ledger.traces_by_counts(self._store, project, spans, GAP_NS) if spans else {}
-            for key, trace in asking:
-                for name in trace.ask:
-                    trace.linked.update(by_id.get(name[len(project) :], ()))
-                if trace.asks_counts:
-                    for row in trace.rows.values():
-                        trace.linked.update(by_counts.get((row.app, row.input_tokens, row.output_tokens), ()))
-                trace.linked.discard(key[1])
+            rows = [row for trace in asking for row in trace.rows.values() if row.kind in GENERATIONS]
+            names = sorted({name[len(project) :] for trace in asking for name in trace.ask})
+            if not rows:
+                continue
+            span = min(row.start_time for row in rows), max(row.start_time + row.duration_ns for row in rows)
+            by_id = ledger.calls_by_response(self._store, project, names, span) if names else {}
+            counting = [row for trace in asking if trace.asks_counts for row in trace.rows.values() if row.kind in GENERATIONS]
+            by_counts = ledger.calls_by_counts(self._store, project, counting, span) if counting else {}
+            for trace in asking:
+                for row in trace.rows.values():
+                    seen = Sighting(row.trace_id, row.scope, row.start_time, row.start_time + row.duration_ns)
+                    others = by_id.get(row.response_id, []) if row.response_id else []
+                    trace.linked.update([other[0] for other in others if seen.may_be(Sighting._make(other))])
+                    if trace.asks_counts:
+                        others = by_counts.get((row.app, row.input_tokens, row.output_tokens, row.error_class), [])
+                        if nearest := self._nearest(seen, [Sighting._make(other) for other in others]):
+                            trace.linked.add(nearest.trace_id)
                 trace.ask.clear()
                 trace.asks_counts = False
 
@@ -231,23 +261,18 @@ def _verdicts(traces: Mapping[Key, Trace]) -> dict[Key, Elsewhere]:
 
 
 class _Remembered(Generic[_K]):
-    """Traces by key, young ones only: two generations, of which the older is dropped when the younger is full."""
+    """Sightings by key, young ones only: two generations, of which the older is dropped when the younger is full."""
 
     def __init__(self) -> None:
-        self._young: dict[_K, tuple[str, ...]] = {}
-        self._old: dict[_K, tuple[str, ...]] = {}
+        self._young: dict[_K, list[Sighting]] = {}
+        self._old: dict[_K, list[Sighting]] = {}
 
-    def traces(self, key: _K, trace_id: str) -> tuple[str, ...] | None:
-        """Note a trace under a key; the other traces under it, or None where the key is new."""
+    def meet(self, key: _K, sighting: Sighting) -> list[Sighting] | None:
+        """Note a sighting under a key; the earlier ones under it, or None where the key is new."""
         known = self._young.get(key)
         if known is None:
-            known = self._old.get(key)
+            known = self._old.get(key, [])
             if len(self._young) >= _REMEMBERED_MAX:
                 self._young, self._old = {}, self._young
-            self._young[key] = (trace_id,) if known is None else known
-            if known is None:
-                return None
-        if trace_id in known:
-            return tuple(other for other in known if other != trace_id) if len(known) > 1 else ()
-        self._young[key] = (*known[-_BUCKET_MAX:], trace_id)
-        return known
+        self._young[key] = [*known[-_BUCKET_MAX:], sighting]
+        return known or None

@@ -76,12 +76,10 @@ def _read_project(store: Store, project: str, trace_ids: Sequence[str], found: d
     for row in rows_from(store.read(f"SELECT {_SPAN_COLUMNS} FROM spans {which}", parameters), SPAN_FIELDS, SpanRow._make):
         # FINAL works within a day; a span sent with two starts has a row in each.
         keep_best(found[project, row.trace_id].rows, row)
-    columns = ", ".join(name for name, _ in INTERACTION_FIELDS)
-    answer = store.read(f"SELECT {columns} FROM interactions {which}", parameters)
-    for interaction in rows_from(answer, INTERACTION_FIELDS, InteractionRow._make):
+    interactions, calls = read_settled(store, project, trace_ids)
+    for interaction in interactions:
         found[project, interaction.trace_id].interactions[interaction.interaction_id] = interaction
-    columns = ", ".join(name for name, _ in CALL_FIELDS)
-    for call in rows_from(store.read(f"SELECT {columns} FROM calls {which}", parameters), CALL_FIELDS, CallRow._make):
+    for call in calls:
         found[project, call.trace_id].calls[call.span_id] = call
     columns = ", ".join(name for name, _ in _FEEDBACK_FIELDS)
     for trace_id, *rest in rows_from(store.read(f"SELECT {columns} FROM feedback {which}", parameters), _FEEDBACK_FIELDS, tuple):
@@ -89,51 +87,63 @@ def _read_project(store: Store, project: str, trace_ids: Sequence[str], found: d
         found[project, trace_id].feedback[judgement.feedback_id] = judgement
 
 
-def traces_by_response(store: Store, project: str, response_ids: Sequence[str]) -> dict[str, list[str]]:
-    """The traces in which a provider's response ids occur.
+Call = tuple[str, str, int, int]
+"""Of a span that may be a call: trace id, scope, start and end in nanoseconds since 1970."""
+_CALL: Final = "trace_id, scope, toUnixTimestamp64Nano(start_time) AS start, start + duration_ns AS end"
+_NEAR: Final = (
+    "project = {project:String} AND kind IN ('model', 'embedding', 'rerank') "
+    "AND start_time BETWEEN toDateTime64({first:Float64}, 9, 'UTC') AND toDateTime64({last:Float64}, 9, 'UTC')"
+)
+_LONGEST_CALL_S: Final = 3_600.0
+_CALLS_MAX: Final = 10_000
+
+
+def calls_by_response(store: Store, project: str, response_ids: Sequence[str], span: tuple[int, int]) -> dict[str, list[Call]]:
+    """Calls with some response ids at about some time.
 
     Raises:
         StoreUnavailable: the store does not answer.
-
     """
-    sql = (
-        "SELECT DISTINCT response_id, trace_id FROM spans "
-        "WHERE project = {project:String} AND response_id IN {ids:Array(String)} LIMIT 100000"
-    )
-    answer = store.read(sql, {"project": project, "ids": list(response_ids)})
-    found: dict[str, list[str]] = {}
-    for response_id, trace_id in zip(answer.column(0).to_pylist(), answer.column(1).to_pylist(), strict=True):
-        found.setdefault(response_id, []).append(trace_id)
+    parameters = {"project": project, "ids": list(response_ids), **_times(span)}
+    sql = f"SELECT response_id, {_CALL} FROM spans WHERE response_id IN {{ids:Array(String)}} AND {_NEAR} LIMIT {_CALLS_MAX}"
+    found: dict[str, list[Call]] = {}
+    for response_id, *call in _columns(store.read(sql, parameters)):
+        found.setdefault(response_id, []).append((call[0], call[1], call[2], call[3]))
     return found
 
 
-def traces_by_counts(
-    store: Store, project: str, rows: Sequence[SpanRow], gap_ns: int
-) -> dict[tuple[str, int | None, int | None], list[str]]:
-    """The traces with calls of the same application, input and output as some rows, at about the same time.
+def calls_by_counts(
+    store: Store, project: str, rows: Sequence[SpanRow], span: tuple[int, int]
+) -> dict[tuple[str, int | None, int | None, str], list[Call]]:
+    """Calls of the same application, input, output and class of failure as some rows, at about some time.
 
     Raises:
         StoreUnavailable: the store does not answer.
-
     """
     parameters = {
         "project": project,
         "inputs": sorted({row.input_tokens for row in rows if row.input_tokens is not None}),
+        "errors": sorted({row.error_class for row in rows if row.input_tokens is None and row.error_class}),
         "apps": sorted({row.app for row in rows}),
-        "first": (min(row.start_time for row in rows) - 600 * gap_ns) / 1e9,
-        "last": (max(row.start_time + row.duration_ns for row in rows) + gap_ns) / 1e9,
+        **_times(span),
     }
     sql = (
-        "SELECT DISTINCT app, input_tokens, output_tokens, trace_id FROM spans WHERE project = {project:String} "
-        "AND start_time BETWEEN toDateTime64({first:Float64}, 9, 'UTC') AND toDateTime64({last:Float64}, 9, 'UTC') "
-        "AND input_tokens IN {inputs:Array(UInt32)} AND app IN {apps:Array(String)} "
-        "AND kind IN ('model', 'embedding', 'rerank') LIMIT 10000"
+        f"SELECT app, input_tokens, output_tokens, error_class, {_CALL} FROM spans "
+        "WHERE (input_tokens IN {inputs:Array(UInt32)} OR (input_tokens IS NULL AND error_class IN {errors:Array(String)})) "
+        f"AND app IN {{apps:Array(String)}} AND {_NEAR} LIMIT {_CALLS_MAX}"
     )
-    answer = store.read(sql, parameters)
-    found: dict[tuple[str, int | None, int | None], list[str]] = {}
-    for app, given, produced, trace_id in zip(*(answer.column(place).to_pylist() for place in range(4)), strict=True):
-        found.setdefault((app, given, produced), []).append(trace_id)
+    found: dict[tuple[str, int | None, int | None, str], list[Call]] = {}
+    for app, given, produced, error_class, *call in _columns(store.read(sql, parameters)):
+        found.setdefault((app, given, produced, error_class), []).append((call[0], call[1], call[2], call[3]))
     return found
+
+
+def _times(span: tuple[int, int]) -> dict[str, float]:
+    return {"first": span[0] / 1e9 - _LONGEST_CALL_S, "last": span[1] / 1e9 + 1.0}
+
+
+def _columns(answer: Any) -> Iterator[tuple[Any, ...]]:
+    return zip(*(column.to_pylist() for column in answer.columns), strict=True)
 
 
 def projects_with_scope(store: Store, beginning: str) -> set[str]:
@@ -153,6 +163,22 @@ def response_words(store: Store) -> Iterator[Any]:
         answer = store.read(sql, {"day": day})
         if answer.num_rows:
             yield answer.column("w").to_numpy()
+
+
+def read_settled(store: Store, project: str, trace_ids: Sequence[str]) -> tuple[list[InteractionRow], list[CallRow]]:
+    """What is counted of some traces.
+
+    Raises:
+        StoreUnavailable: the store does not answer.
+    """
+    parameters = {"project": project, "traces": list(trace_ids)}
+    which = "FINAL WHERE project = {project:String} AND trace_id IN {traces:Array(String)}"
+    columns = ", ".join(name for name, _ in INTERACTION_FIELDS)
+    answer = store.read(f"SELECT {columns} FROM interactions {which}", parameters)
+    interactions = rows_from(answer, INTERACTION_FIELDS, InteractionRow._make)
+    columns = ", ".join(name for name, _ in CALL_FIELDS)
+    calls = rows_from(store.read(f"SELECT {columns} FROM calls {which}", parameters), CALL_FIELDS, CallRow._make)
+    return list(interactions), list(calls)
 
 
 def newest_version(store: Store) -> int:

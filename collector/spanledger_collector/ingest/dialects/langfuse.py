@@ -23,8 +23,8 @@ from spanledger_collector.ingest.dialects.replies import read_reply
 from spanledger_collector.ingest.dialects.usage import fill
 
 NAME: Final = "langfuse"
-SCOPES: Final = ("langfuse",)
-MARKS: Final = ("langfuse.observation.type",)
+SCOPES: Final[tuple[str, ...]] = ()
+MARKS: Final = ("langfuse.observation.type", "langfuse.observation.input", "langfuse.trace.name", "langfuse.internal.is_app_root")
 _KIND: Final = {
     "generation": "model",
     "embedding": "embedding",

@@ -14,8 +14,8 @@ from spanledger_collector.ingest.dialects.replies import read_reply
 from spanledger_collector.ingest.dialects.usage import fill
 
 NAME: Final = "langsmith"
-SCOPES: Final = ("langsmith",)
-MARKS: Final = ("langsmith.span.kind",)
+SCOPES: Final[tuple[str, ...]] = ()
+MARKS: Final = ("langsmith.span.kind", "langsmith.trace.name")
 _KIND: Final = {"llm": "model", "embedding": "embedding", "tool": "tool", "retriever": "retrieval"}
 _OPERATION: Final = {"model": "chat", "embedding": "embeddings", "tool": "execute_tool", "retrieval": "retrieval"}
 _METADATA: Final = "langsmith.metadata."

@@ -25,7 +25,7 @@ from spanledger_collector.ingest.dialects.replies import read_reply, read_repr
 from spanledger_collector.ingest.dialects.usage import fill
 
 NAME: Final = "openinference"
-SCOPES: Final = ("openinference.",)
+SCOPES: Final[tuple[str, ...]] = ()
 MARKS: Final = ("openinference.span.kind",)
 _KIND: Final = {
     "LLM": "model",

@@ -22,7 +22,7 @@ from spanledger_collector.ingest.dialects.facts import (
 from spanledger_collector.ingest.dialects.usage import fill
 
 NAME: Final = "vercel"
-SCOPES: Final = ("ai",)
+SCOPES: Final[tuple[str, ...]] = ()
 MARKS: Final = ("ai.operationId",)
 _OPERATION: Final = {"doGenerate": "chat", "doStream": "chat", "doEmbed": "embeddings", "doRerank": "rerank"}
 _KIND: Final = {"chat": "model", "embeddings": "embedding", "rerank": "rerank"}

@@ -1,0 +1,194 @@
+"""Two instrumentations of one provider call are billed once; what only looks like that is billed as often as it happened."""
+
+import itertools
+import random
+import time
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from live import LiveCollector
+from otlp_kit import S, request, span_hex, trace_hex
+
+OWN = "com.anthropic.sdk.python"
+TRACELOOP = "opentelemetry.instrumentation.anthropic"
+LANGCHAIN = "openinference.instrumentation.langchain"
+TOKENS = ["input_tokens", "output_tokens", "generations", "interactions", "cost_usd"]
+
+
+def call(span: int, trace: int, scope: str, response_id: str | None = "msg_1", tokens: int = 1000, **more: object) -> S:
+    """A span of one call to Claude as an instrumentation sees it."""
+    attrs = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "anthropic",
+        "gen_ai.request.model": "claude-sonnet-4-5",
+        "gen_ai.usage.input_tokens": tokens,
+        "gen_ai.usage.output_tokens": 50,
+    }
+    if response_id:
+        attrs["gen_ai.response.id"] = response_id
+    extra = more.pop("attrs", {})
+    assert isinstance(extra, dict)
+    return S(span, name="call", scope=scope, trace=trace, attrs={**attrs, **extra}, **more)  # type: ignore[arg-type]
+
+
+def counted(collector: LiveCollector, project: str) -> tuple[int, int, int]:
+    """Input tokens, generations and interactions of the project."""
+    row = collector.ask(TOKENS, project)[0]
+    return row["input_tokens"], row["generations"], row["interactions"]
+
+
+@pytest.mark.parametrize("trace", [1, 2], ids=["in one trace", "in two traces"])
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_call_that_two_instrumentations_saw_is_one_call(collector: LiveCollector, project: str, trace: int, first: int) -> None:
+    spans = [call(1, 1, TRACELOOP), call(2, trace, OWN, start=0.1, end=0.9)]
+    at = time.time() - 60
+    for span in (spans[first], spans[1 - first]):
+        collector.send(request(span, at=at), project)
+        collector.settled()
+    assert counted(collector, project) == (1000, 1, 1)
+
+
+def test_the_twin_may_come_after_a_restart_and_days_later(project: str) -> None:
+    live = LiveCollector()
+    try:
+        at = time.time() - 3 * 86_400
+        live.send(request(call(1, 1, TRACELOOP), at=at), project)
+        before = live.ask(TOKENS, project)
+        live.restart()
+        live.send(request(call(2, 2, OWN, start=0.1, end=0.9), at=at), project)
+        assert live.ask(TOKENS, project) == before
+        assert counted(live, project) == (1000, 1, 1)
+        live.restart()
+        live.send(request(call(3, 2, OWN, parent=2, response_id="msg_2", start=0.2, end=0.8), at=at), project)
+        assert counted(live, project) == (2000, 2, 2), "a late span of the twin's trace is a call of its own"
+    finally:
+        live.stop()
+
+
+def test_the_trace_with_the_context_is_billed_and_learns_what_the_client_knows(collector: LiveCollector, project: str) -> None:
+    chain = S(1, name="chain", scope=LANGCHAIN, attrs={"openinference.span.kind": "CHAIN", "user.id": "ada"}, end=2.0)
+    model = S(
+        2,
+        1,
+        scope=LANGCHAIN,
+        start=0.2,
+        end=1.2,
+        attrs={
+            "openinference.span.kind": "LLM",
+            "llm.model_name": "claude-sonnet-4-5",
+            "llm.provider": "anthropic",
+            "llm.token_count.prompt": 1000,
+            "llm.token_count.completion": 50,
+        },
+    )
+    details = {
+        "gen_ai.usage.cache_write.input_tokens": 400,
+        "anthropic.usage.cache_creation.ephemeral_1h_input_tokens": 400,
+        "gen_ai.usage.cache_read.input_tokens": 100,
+    }
+    own = call(3, 2, OWN, start=0.3, end=1.1, attrs=details)
+    at = time.time() - 60
+    collector.send(request(own, at=at), project)
+    collector.settled()
+    collector.send(request(chain, model, at=at), project)
+    assert counted(collector, project) == (1000, 1, 1)
+    by_user = collector.ask([*TOKENS, "cache_read_tokens", "cache_write_tokens"], project, dimensions=["user"])
+    assert [(row["user"], row["cache_read_tokens"], row["cache_write_tokens"]) for row in by_user] == [("ada", 100, 400)]
+    # 500 at $3, 100 read at $0.30, 400 written for an hour at $6, 50 out at $15 per million
+    assert collector.value("cost_usd", project) == "0.00468"
+    lone = collector.get(f"/api/v1/interactions/{trace_hex(2)}", project)
+    assert lone["spans"][0]["not_billed_reason"] == (
+        "another instrumentation saw the same call in another trace, where it is counted"
+    )
+
+
+def test_a_server_that_repeats_response_ids_is_billed_each_time(collector: LiveCollector, project: str) -> None:
+    at = time.time() - 600
+    for number, scope in enumerate([TRACELOOP, OWN, TRACELOOP], 1):
+        collector.send(request(call(number, number, scope, response_id="chatcmpl-1"), at=at + 120 * number), project)
+    assert counted(collector, project) == (3000, 3, 3)
+
+
+def test_equal_ids_of_one_instrumentation_are_not_twins(collector: LiveCollector, project: str) -> None:
+    at = time.time() - 60
+    collector.send(request(*(call(number, number, TRACELOOP) for number in range(1, 4)), at=at), project)
+    assert counted(collector, project) == (3000, 3, 3)
+
+
+def test_a_busy_classifier_is_billed_for_every_call(collector: LiveCollector, project: str) -> None:
+    spans = [call(number, number, LANGCHAIN, None, start=number * 0.02, end=number * 0.02 + 0.5) for number in range(1, 41)]
+    for chunk in itertools.batched(spans, 7) if hasattr(itertools, "batched") else [spans[:20], spans[20:]]:
+        collector.send(request(*chunk, at=time.time() - 60), project)
+    assert counted(collector, project) == (40_000, 40, 40)
+
+
+def test_a_busy_classifier_seen_twice_is_billed_once_for_every_call(collector: LiveCollector, project: str) -> None:
+    at = time.time() - 60
+    seen = [call(n, n, LANGCHAIN, None, start=n * 0.1, end=n * 0.1 + 0.08) for n in range(1, 21)]
+    own = [call(100 + n, 100 + n, OWN, f"msg_{n}", start=n * 0.1 + 0.01, end=n * 0.1 + 0.07) for n in range(1, 21)]
+    spans = seen + own
+    random.Random(7).shuffle(spans)
+    for start in range(0, 40, 10):
+        collector.send(request(*spans[start : start + 10], at=at), project)
+        collector.settled()
+    assert counted(collector, project) == (20_000, 20, 20)
+
+
+def test_retries_of_one_request_are_calls_of_their_own(collector: LiveCollector, project: str) -> None:
+    root = S(1, name="answer", attrs={"spanledger.interaction": "answer"}, end=5.0)
+    failed = [
+        call(
+            n,
+            1,
+            TRACELOOP,
+            None,
+            parent=1,
+            start=n * 1.0,
+            end=n + 0.5,
+            status=2,
+            attrs={"error.type": "RateLimitError", "gen_ai.usage.input_tokens": None, "gen_ai.usage.output_tokens": None},
+        )
+        for n in (2, 3)
+    ]
+    answered = call(4, 1, TRACELOOP, parent=1, start=4.0, end=4.5)
+    collector.send(request(root, *failed, answered), project)
+    assert counted(collector, project) == (1000, 3, 1)
+    assert collector.value("failures", project) == 0, "a retry that recovered is no failure"
+
+
+def test_a_failed_call_that_two_instrumentations_saw_is_one_failed_call(collector: LiveCollector, project: str) -> None:
+    none = {"error.type": "RateLimitError", "gen_ai.usage.input_tokens": None, "gen_ai.usage.output_tokens": None}
+    own = {**none, "error.type": "rate_limit_error", "http.response.status_code": 429}
+    collector.send(
+        request(
+            call(1, 1, TRACELOOP, None, status=2, attrs=none), call(2, 2, OWN, None, start=0.1, end=0.9, status=2, attrs=own)
+        ),
+        project,
+    )
+    row = collector.ask(["generations", "failures", "interactions"], project)[0]
+    assert row == {"generations": 1, "failures": 1, "interactions": 1}
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(order=st.permutations(range(6)), cuts=st.sets(st.integers(1, 5)))
+def test_the_order_of_arrival_does_not_matter(collector: LiveCollector, order: list[int], cuts: set[int]) -> None:
+    project = f"order-{random.getrandbits(48):x}"
+    at = time.time() - 60
+    spans = [
+        S(1, name="chain", scope=LANGCHAIN, attrs={"openinference.span.kind": "CHAIN", "session.id": "s"}, end=3.0),
+        call(2, 1, TRACELOOP, "a", parent=1, start=0.1, end=0.5),
+        call(3, 2, OWN, "a", start=0.2, end=0.4),
+        call(4, 1, TRACELOOP, "b", parent=1, start=1.0, end=1.5, tokens=700),
+        call(5, 3, OWN, "b", start=1.1, end=1.4, tokens=700),
+        call(6, 4, OWN, "c", start=2.0, end=2.4, tokens=300),
+    ]
+    places = [0, *sorted(cuts), 6]
+    for start, end in itertools.pairwise(places):
+        collector.send(request(*(spans[place] for place in order[start:end]), at=at), project)
+        if end % 2:
+            collector.settled()
+    assert counted(collector, project) == (2000, 3, 2)
+    detail = collector.get(f"/api/v1/interactions/{trace_hex(1)}", project)
+    billed = {span["span_id"] for span in detail["spans"] if span["cost_status"]}
+    assert billed == {span_hex(2), span_hex(4)}
