@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test check lint types architecture bench lock format clean
+# `make score` says how well instrumentations are understood, payload by payload.
+.PHONY: setup demo test check lint types architecture bench score lock format clean
 
 setup: $(READY)
 
@@ -37,6 +38,9 @@ check: lint types test
 
 bench: setup
 	$(BIN)/python tests/bench/run.py
+
+score: setup
+	$(BIN)/python tests/score/score.py --verbose
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -11,6 +11,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from otlp_kit import S, chat, recorded, request, span_hex, trace_hex
 
 from spanledger_collector.store.compact import compact_one
+from spanledger_collector.store.protocol import rows_of
 
 MEASURES = ["interactions", "spans", "generations", "cost_usd", "input_tokens", "output_tokens"]
 
@@ -205,10 +206,13 @@ def test_closed_days_become_one_part_and_say_the_same(collector: LiveCollector, 
         collector.send(request(S(1, trace=number, attrs=chat()), at=at), project)
         collector.settled()
     before = collector.ask(MEASURES, project)
-    folded = []
-    while (name := compact_one(store, time.strftime("%Y%m%d", time.gmtime()), quiet_s=0)) is not None:
-        folded.append(name)
+    while compact_one(store, time.strftime("%Y%m%d", time.gmtime()), quiet_s=0) is not None:
+        pass
     day = time.strftime("%Y%m%d", time.gmtime(at))
-    assert f"interactions/{day}" in folded
-    assert f"calls/{day}" in folded
+    sql = (
+        "SELECT table, count() AS n FROM system.parts WHERE database = currentDatabase() AND active "
+        "AND partition_id = {day:String} AND table IN ('interactions', 'calls') GROUP BY table ORDER BY table"
+    )
+    parts = {row["table"]: row["n"] for row in rows_of(store.read(sql, {"day": day}))}
+    assert parts == {"calls": 1, "interactions": 1}
     assert collector.ask(MEASURES, project) == before

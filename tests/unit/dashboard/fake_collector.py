@@ -49,6 +49,7 @@ class World:
     project: str = "default"
     failing: dict[str, tuple[int, str]] = field(default_factory=dict)
     seen: list[tuple[str, str, Any]] = field(default_factory=list)
+    lists: list[tuple[str, str, dict[str, list[str]]]] = field(default_factory=list)
 
     def frame(self) -> pl.DataFrame:
         """One row per interaction and model."""
@@ -482,7 +483,9 @@ def _handler(world: World) -> type[BaseHTTPRequestHandler]:
             length = int(self.headers.get("content-length") or 0)
             body = json.loads(self.rfile.read(length)) if length else None
             world.seen.append((self.command, url.path, body))
-            status, out = respond(world, self.command, url.path, parse_qs(url.query, keep_blank_values=True), body)
+            params = parse_qs(url.query, keep_blank_values=True)
+            world.lists.append((self.command, url.path, params))
+            status, out = respond(world, self.command, url.path, params, body)
             payload = b"" if out is None else out if isinstance(out, bytes) else json.dumps(out, default=str).encode()
             self.send_response(status)
             self.send_header(

@@ -42,6 +42,23 @@ def test_a_tiny_cost_of_one_interaction_is_given_for_a_thousand():
     assert fmt.measure("cost_usd", Decimal("0.00042")) == "$0.00042"
 
 
+@given(st.lists(st.none() | st.decimals("0", "10000000", places=12), max_size=12))
+def test_a_column_of_money_sorts_as_text_like_its_amounts(amounts):
+    written = fmt.money_column(amounts)
+    assert [None if text is None else text.strip("\u2007") for text in written] == [
+        None if a is None else fmt.money(a) for a in amounts
+    ]
+    known = [(amount, text.replace("\u2007", " ")) for amount, text in zip(amounts, written, strict=True) if text is not None]
+    known.sort(key=lambda pair: pair[0])
+    texts = [text for _, text in known]
+    # Amounts that differ are in order; amounts that are written alike are alike.
+    assert texts == sorted(texts)
+
+
+def test_amounts_that_differ_widely_have_the_digits_of_their_own_size():
+    assert fmt.money_column([Decimal("1234.5"), Decimal("12.345"), Decimal("0.00000042"), None]) == ["$1,234", "\u2007\u2007\u2007$12.34", "\u2007\u2007\u2007\u2007$0.00000042", None]  # fmt: skip
+
+
 @given(st.decimals("0.000000000001", "1000000", places=12))
 def test_money_that_is_not_zero_is_never_written_as_zero(amount):
     assert any(digit in fmt.money(amount) for digit in "123456789")

@@ -4,10 +4,12 @@ import ast
 import random
 import re
 from decimal import Decimal
+from datetime import datetime, timedelta
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from tests.unit.dashboard.fake_collector import row, rule
+from tests.unit.dashboard.fake_collector import detail, row, rule
 
 import spanledger_dashboard
 from spanledger_dashboard import format as fmt
@@ -95,6 +97,96 @@ def test_a_filter_in_the_url_reaches_every_question(open_page, world):
         chosen = {f["dimension"]: f["values"] for f in body["filters"]}
         assert chosen.get("feature") == ["doc-search"]
         assert chosen.get("environment") == ["prod"]
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if p != "alerts"])
+def test_a_tag_in_the_url_reaches_every_question_of_every_page(open_page, world, page):
+    app = open_page(page, tag="tier=pro")
+    assert not app.exception
+    asked = [body for _, path, body in world.seen if path == "/api/v1/query"]
+    assert all({"dimension": "tag:tier", "op": "in", "values": ["pro"]} in body["filters"] for body in asked)
+    listed = [query for _, path, query in world.lists if path == "/api/v1/interactions"]
+    assert asked or listed
+    assert all(query["tag"] == ["tier=pro"] for query in listed)
+    assert "Tag: tier=pro" in [b.label.replace("\\", "").replace("\u2060", "") for b in app.button]
+
+
+def test_tags_are_offered_from_the_data(open_page):
+    assert open_page().multiselect(key="tag").options == ["tier==cmd()", "tier=free", "tier=pro"]
+
+
+def test_the_baseline_is_the_one_chosen_and_nothing_is_compared_when_the_reader_says_so(open_page, world):
+    assert "vs 1 wk ago" in str(
+        [m.proto.delta_description for m in open_page("overview", range="24h", cmp="same weekdays before").metric]
+    )
+    starts = sorted({b["start"] for _, path, b in world.seen if path == "/api/v1/query" and not b["granularity"]})
+    first, last = (datetime.fromisoformat(starts[0]), datetime.fromisoformat(starts[-1]))
+    assert last - first == timedelta(days=7)
+    app = open_page("overview", range="24h", cmp="nothing")
+    assert not any(m.delta for m in app.metric)
+    assert "Nothing is compared" in words(app)
+    modes = next(d.value for d in open_page("failures", range="24h", cmp="nothing").dataframe if "meaning" in d.value.columns)
+    assert not any(len(state) for state in modes["state"])
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_can_be_saved_and_linked_to(open_page, world, page):
+    app = open_page(page, tag="tier=pro", range="7d", cmp="a year before")
+    link = next(c.value for c in app.code if "range=7d" in c.value)
+    assert parse_qs(urlsplit(link).query)["tag"] == ["tier=pro"]
+    assert parse_qs(urlsplit(link).query)["cmp"] == ["a year before"]
+    assert any("range=custom" in c.value for c in app.code)
+    assert app.get("download_button")
+
+
+def long_interaction(world, n):
+    r = world.rows[-1]
+    found = detail(world, r["id"])
+    base = found["spans"][-1]
+    spans = [
+        base
+        | {
+            "span_id": f"{i:016x}",
+            "parent_span_id": None,
+            "name": f"step {i}",
+            "offset_s": float(i),
+            "status": "ok",
+            "cost_usd": "0.001",
+        }
+        for i in range(n)
+    ]
+    spans[n - 1] |= {"status": "error"}
+    spans[n - 2] |= {"cost_usd": "9.5"}
+    world.details[r["id"]] = found | {"spans": spans, "content": {}}
+    return r["id"]
+
+
+def test_a_long_interaction_is_drawn_in_part_with_its_failures_and_dearest_steps(open_page, world):
+    id = long_interaction(world, 2_000)
+    app = open_page("interactions", trace=id)
+    app.query_params["trace"] = id
+    app.run()
+    assert not app.exception
+    steps = next(d.value for d in app.dataframe if "billing" in d.value.columns)
+    assert len(steps) == 300
+    assert {"step 0", "step 1998", "step 1999"} <= set(steps["step"])
+    assert "300 of 2,000 spans are shown, in every card: the first, all 1 that failed and those that cost most." in words(app)
+    app.button(key="more_spans").click().run()
+    assert len(next(d.value for d in app.dataframe if "billing" in d.value.columns)) == 600
+    app.query_params["shown"] = "99999"
+    app.run()
+    assert len(next(d.value for d in app.dataframe if "billing" in d.value.columns)) == 2_000
+    assert "are shown, in every card" not in words(app)
+
+
+def test_a_link_names_the_span_that_is_looked_at(open_page, world):
+    r = world.rows[-1]
+    app = open_page("interactions")
+    app.query_params["trace"], app.query_params["span"] = r["id"], "e" * 16
+    app.run()
+    facts = next(d.value for d in app.dataframe if list(d.value.columns) == ["Name", "Value"])
+    assert "resp_1" in list(facts["Value"])
+    assert any("span=" + "e" * 16 in c.value for c in app.code)
 
 
 def test_a_filter_value_that_the_collector_does_not_offer_is_not_dropped(open_page, world):

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -7,7 +8,9 @@ from hypothesis import strategies as st
 
 from spanledger_dashboard.state import (
     CHOICES,
+    COMPARE,
     CUSTOM,
+    PARAMS,
     RANGES,
     Filters,
     ask,
@@ -18,6 +21,7 @@ from spanledger_dashboard.state import (
     narrowed,
     query_filters,
     since,
+    tags,
     to_params,
     window,
 )
@@ -28,6 +32,7 @@ NOW = datetime(2026, 11, 22, 14, 3, 22, tzinfo=UTC)
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe")
 
 moments = st.datetimes(datetime(2020, 1, 1), datetime(2035, 1, 1)).map(lambda d: d.replace(second=0, microsecond=0, tzinfo=UTC))
+pairs = st.lists(st.tuples(st.text(min_size=1, max_size=9).map(lambda key: key.replace("=", "-")), st.text(min_size=1, max_size=9)), min_size=1, max_size=4, unique=True).map(lambda found: tuple(f"{key}={value}" for key, value in found))  # fmt: skip
 values = st.lists(st.text(min_size=1, max_size=20), min_size=1, max_size=4, unique=True).map(tuple)
 
 
@@ -41,7 +46,9 @@ def filters(draw):
         end=start + draw(st.timedeltas(timedelta(minutes=1), timedelta(days=900)).map(_minutes)) if start else None,
         project=draw(st.sampled_from(["default", "acme", "team-b"])),
         timezone=draw(st.sampled_from(["", *ZONES])),
-        choices=draw(st.dictionaries(st.sampled_from(list(CHOICES)), values, max_size=4)),
+        compare=draw(st.sampled_from(list(COMPARE))),
+        choices=draw(st.dictionaries(st.sampled_from(list(CHOICES)), values, max_size=4))
+        | draw(st.dictionaries(st.just("tag"), pairs, max_size=1)),
     )
 
 
@@ -56,7 +63,8 @@ def test_a_link_shows_its_receiver_the_same_filters(chosen):
 
 @given(
     st.dictionaries(
-        st.sampled_from(["range", "from", "to", "project", "tz", *CHOICES, "zz"]), st.lists(st.text(max_size=30), max_size=3)
+        st.sampled_from(["range", "from", "to", "project", "tz", "cmp", *PARAMS, "zz"]),
+        st.lists(st.text(max_size=30), max_size=3),
     )
 )
 def test_any_url_is_read_without_failing_and_reads_the_same_ever_after(params):
@@ -106,10 +114,44 @@ def test_relative_ranges_begin_on_a_whole_bucket_and_include_the_present(name, g
 
 @given(filters())
 def test_the_period_before_is_as_long_and_ends_where_this_one_begins(chosen):
-    within = window(chosen, NOW, "UTC")
+    within = window(replace(chosen, compare="previous period"), NOW, "UTC")
     before = within.previous
     assert before.end == within.start
     assert before.end - before.start == within.end - within.start
+
+
+@given(filters(), st.sampled_from(ZONES), st.sampled_from(["same weekdays before", "a year before"]))
+def test_whole_weeks_earlier_is_the_same_weekday_and_the_same_time_by_the_wall_clock(chosen, zone, compare):
+    within = window(replace(chosen, compare=compare), NOW, zone)
+    before = within.previous
+    for now, then in ((within.start, before.start), (within.end, before.end)):
+        gap = now.astimezone(ZoneInfo(zone)).replace(tzinfo=None) - then.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
+        assert abs(gap - round(gap / timedelta(days=7)) * timedelta(days=7)) <= timedelta(hours=1)
+        assert gap >= timedelta(days=7) - timedelta(hours=1)
+    assert before.end - within.start <= timedelta(days=1, hours=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "compare", "weeks", "said"),
+    [
+        ("24h", "same weekdays before", 1, "vs 1 wk ago"),
+        ("7d", "same weekdays before", 1, "vs 1 wk ago"),
+        ("30d", "same weekdays before", 5, "vs 5 wk ago"),
+        ("30d", "a year before", 52, "vs 52 wk ago"),
+    ],
+)
+def test_the_comparison_goes_back_as_many_weeks_as_the_range_is_long(name, compare, weeks, said):
+    within = window(Filters(range=name, compare=compare), NOW, "UTC")
+    assert within.start - within.previous.start == timedelta(weeks=weeks)
+    assert within.baseline == said
+
+
+def test_values_of_one_tag_are_alternatives_and_different_tags_must_all_match():
+    chosen = from_params({"tag": ["tier=pro", "tier=not set", "region=a=b", "nonsense", "=x", "y="]})
+    assert tags(chosen) == {"tier": ("pro", NOT_SET), "region": ("a=b",)}
+    asked = [(f.dimension, f.values) for f in query_filters(chosen)]
+    assert asked == [("tag:tier", ("pro", None)), ("tag:region", ("a=b",))]
+    assert interaction_params(chosen, window(chosen, NOW, "UTC"))["tag"] == ["tier=pro", "tier=", "region=a=b"]
 
 
 @given(

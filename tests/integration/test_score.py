@@ -1,0 +1,48 @@
+"""The floor under the score: recorded payloads of every instrumentation, compared with what their providers really sent."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from live import LiveCollector
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "score"))
+from score import Verdict, run, shares
+
+DATA = Path(__file__).parent.parent / "data" / "otlp"
+MISSES = {
+    "openinference-google-genai/embed_content": {"prompt"},  # what was embedded is shown as the raw request
+    "openlit-openai-1.34/responses_stream": {"estimated"},  # it estimates most streams and does not say which
+    "otel-openai-v2-default/chat_async_stream": {"finish"},  # only in a log record
+    "otel-openai-v2-default/chat_stream": {"finish"},
+    "otel-openai-v2-legacy-events/chat_stream": {"finish"},
+    "traceloop-langchain/chain_reasoning": {"five counts"},  # only in the input of a later step
+}
+"""What is known to be missed, and why; a line that is no longer true is a failure too."""
+
+
+@pytest.fixture(scope="module")
+def verdicts() -> list[Verdict]:
+    live = LiveCollector()
+    try:
+        return run(DATA, live.http, live.settled)
+    finally:
+        live.stop()
+
+
+def test_many_instrumentations_are_recorded(verdicts: list[Verdict]) -> None:
+    assert len({verdict.payload.instrumentor for verdict in verdicts}) >= 37
+
+
+def test_each_payload_is_understood(verdicts: list[Verdict]) -> None:
+    misses = {f"{v.payload.instrumentor}/{v.payload.scenario}": set(v.why) for v in verdicts if v.why}
+    assert misses == MISSES, {f"{v.payload.instrumentor}/{v.payload.scenario}": v.why for v in verdicts if v.why}
+
+
+def test_what_the_score_promises_is_reached(verdicts: list[Verdict]) -> None:
+    reached = {fact: right / of for fact, (right, of) in shares(verdicts).items()}
+    exact = ("model", "not billed twice", "error", "user", "session", "honest")
+    assert {fact: reached[fact] for fact in exact} == dict.fromkeys(exact, 1.0)
+    assert min(reached["totals"], reached["estimated"]) >= 0.98
+    assert min(reached["finish"], reached["prompt"], reached["output"]) >= 0.95
+    assert min(reached["five counts"], reached["error class"]) >= 0.90
