@@ -12,6 +12,8 @@ from spanledger_schema.tokens import CostStatus
 
 COST_PICO_MAX: Final = 10**18 - 1
 """The largest cost of one call: a million USD."""
+_ESTIMATED: Final = str(CostStatus.ESTIMATED)
+_PRICED: Final = str(CostStatus.PRICED)
 NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 
 
@@ -89,7 +91,7 @@ def disjoint(
     return None
 
 
-def charge(card: Card, counts: TokenCounts, *, is_estimated: bool, duration_ns: int = 0) -> Priced:
+def charge(card: Card, counts: TokenCounts, is_estimated: bool = False, duration_ns: int = 0) -> Priced:
     """What a card charges for counts.
 
     Args:
@@ -98,58 +100,76 @@ def charge(card: Card, counts: TokenCounts, *, is_estimated: bool, duration_ns: 
         is_estimated: The counts are somebody's estimate.
         duration_ns: How long it ran; for models that cost by the hour.
     """
+    given, read, write_5m, write_1h, produced, reasoning, others = counts
     steps = card.steps
     rates = steps[0][1]
     if len(steps) > 1:
-        total_input = counts.total_input
+        total_input = counts.total_input if others else given + read + write_5m + write_1h
         for threshold, step in steps:
             if total_input > threshold:
                 rates = step
                 break
+    if rates.plain is not None and not others:
+        # All rates are whole: nothing to round, nothing to look up. Nearly every call.
+        of_input, of_read, of_5m, of_1h, of_output, of_reasoning = rates.plain
+        cost_input, cost_output = of_input * given, of_output * produced
+        cost_read = cost_write = savings = 0
+        cost_reasoning = None
+        if reasoning:
+            cost_reasoning = of_reasoning * reasoning
+            cost_output += cost_reasoning
+        if read or write_5m or write_1h:
+            cost_read, cost_write = of_read * read, of_5m * write_5m + of_1h * write_1h
+            savings = of_input * (read + write_5m + write_1h) - cost_read - cost_write
+        total = cost_input + cost_read + cost_write + cost_output
+        if total > COST_PICO_MAX:
+            return unpriced("implausible_usage")
+        status = _ESTIMATED if is_estimated else rates.status
+        fields = (
+            status, card.source, card.version, "",
+            total, cost_input, cost_read, cost_write, cost_output, 0, cost_reasoning, None, savings,
+        )  # fmt: skip
+        # What the named tuple itself would do, without its call.
+        return tuple.__new__(Priced, fields)
+    return _charge_line_by_line(card, rates, counts, is_estimated, duration_ns)
+
+
+def _charge_line_by_line(card: Card, rates: Rates, counts: TokenCounts, is_estimated: bool, duration_ns: int) -> Priced:
     given, read, write_5m, write_1h, produced, reasoning, others = counts
-    of_input, of_output = rates.input, rates.output
-    if of_input is None or of_output is None:
-        if reason := _missing(rates, counts, card):
-            return unpriced(reason)
-        of_input, of_output = of_input or 0, of_output or 0
-    cost_input = round(of_input * given)
-    cost_output = round(of_output * produced)
-    cost_read = round(rates.cache_read * read) if read else 0  # type: ignore[operator]
-    cost_write = 0
-    if write_5m or write_1h:
-        cost_write = round(rates.cache_write_5m * write_5m) + round(rates.cache_write_1h * write_1h)  # type: ignore[operator]
-    cost_reasoning = cost_media = None
-    cost_other = 0
-    if reasoning:
-        cost_reasoning = round(rates.reasoning * reasoning)  # type: ignore[operator]
-        cost_output += cost_reasoning
-    if others:
-        more = _charge_others(rates, others)
-        if isinstance(more, str):
-            return unpriced(more)
-        media_in, media_out, cost_other = more
-        cost_input += media_in
-        cost_output += media_out
-        cost_media = media_in + media_out
-    if rates.per_call:
-        cost_other += round(rates.per_call)
+    if (rates.input is None or rates.output is None) and (reason := _missing(rates, counts, card)):
+        return unpriced(reason)
+    more = _charge_others(rates, others) if others else (0, 0, 0)
+    if isinstance(more, str):
+        return unpriced(more)
+    media_in, media_out, cost_other = more
+    cost_input = round((rates.input or 0) * given) + media_in
+    cost_read = round(rates.cache_read * read)
+    cost_write = round(rates.cache_write_5m * write_5m) + round(rates.cache_write_1h * write_1h)
+    cost_reasoning = round(rates.reasoning * reasoning)
+    cost_output = round((rates.output or 0) * produced) + cost_reasoning + media_out
+    cost_other += round(rates.per_call)
     if card.per_second:
         cost_other += round(card.per_second * duration_ns * 1_000)
     total = cost_input + cost_read + cost_write + cost_output + cost_other
     if total > COST_PICO_MAX:
         return unpriced("implausible_usage")
     cached = read + write_5m + write_1h
-    savings = round(of_input * cached) - cost_read - cost_write if cached else 0
-    if is_estimated or card.is_estimate:
-        status = CostStatus.ESTIMATED
-    else:
-        status = CostStatus.FREE if rates.is_free and not card.per_second else CostStatus.PRICED
-    fields = (
-        status, card.source, card.version, "",
-        total, cost_input, cost_read, cost_write, cost_output, cost_other, cost_reasoning, cost_media, savings,
-    )  # fmt: skip
-    # What the named tuple itself would do, without its call.
-    return tuple.__new__(Priced, fields)
+    savings = round((rates.input or 0) * cached) - cost_read - cost_write if cached else 0
+    return Priced(
+        _ESTIMATED if is_estimated or card.is_estimate else _PRICED if card.per_second else rates.status,
+        card.source,
+        card.version,
+        "",
+        total,
+        cost_input,
+        cost_read,
+        cost_write,
+        cost_output,
+        cost_other,
+        cost_reasoning if reasoning else None,
+        media_in + media_out if others else None,
+        savings,
+    )
 
 
 def _missing(rates: Rates, counts: TokenCounts, card: Card) -> str:

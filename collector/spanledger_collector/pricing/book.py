@@ -73,10 +73,14 @@ class Book:
         """
         if reported is not None and believes_reported(provider, dialect):
             return Priced(CostStatus.REPORTED, REPORTED, total=reported)
-        card = self.card(provider, model, start_ns, mode)
+        timeline = self._timelines.get((provider, model, mode))
+        # Most models have had one price: this and the first half of `charge` are what most calls pass through.
+        card = timeline.only if isinstance(timeline, Timeline) else None
+        if card is None:
+            card = self.card(provider, model, start_ns, mode)
         if isinstance(card, str):
             return unpriced(card)
-        return charge(card, counts, is_estimated=is_estimated, duration_ns=duration_ns)
+        return charge(card, counts, is_estimated, duration_ns)
 
     def price_step(self, kind: str, name: str, start_ns: int) -> Priced | None:
         """Price a tool's or a retrieval's call; None where the user has set no price for it."""
@@ -86,7 +90,7 @@ class Book:
         if timeline is None:
             timeline = self._remember((kind, name, ""), self._own(kind, frozenset({("", name.lower())}), None, "") or "unknown")
         card = timeline if isinstance(timeline, str) else timeline.at(start_ns)
-        return None if isinstance(card, str) else charge(card, TokenCounts(0), is_estimated=False)
+        return None if isinstance(card, str) else charge(card, TokenCounts(0))
 
     def card(self, provider: str, model: str, start_ns: int, mode: str = "") -> Card | str:
         """The card of a model at a time, or the reason why there is none."""

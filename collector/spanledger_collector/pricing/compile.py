@@ -153,7 +153,7 @@ def _in_mode(
         return {kind: _changed(kind, price, changed, listed_then) for kind, price in prices.items()}, False
     if rule := fixes.mode(owner, candidate.model, mode):
         tokens = {kind: price for kind, price in prices.items() if PER[kind] == TOKENS and kind not in rule.keep}
-        return {**prices, **{kind: scale(price, rule.factor) for kind, price in tokens.items()}}, True
+        return {**prices, **{kind: scale(price, rule.factor) for kind, price in tokens.items()}, **rule.prices}, True
     return f"no_{mode}_price" if mode in corrections.MODES else "unknown_service_tier"
 
 

@@ -43,13 +43,14 @@ class Correction(NamedTuple):
 
 
 class ModeRule(NamedTuple):
-    """What a way of processing changes: a factor on the kinds of tokens that are not kept."""
+    """What a way of processing changes: a factor on the kinds of tokens that are not kept, then prices of its own."""
 
     provider: str
     models: tuple[str, ...]
     mode: str
     factor: Decimal
     keep: frozenset[str]
+    prices: Mapping[str, Decimal]
     reason: str
     source: str
     checked_on: str
@@ -121,6 +122,7 @@ def _mode(entry: dict[str, Any]) -> ModeRule:
         entry["mode"],
         Decimal(entry["factor"]),
         keep,
+        _prices(entry.get("prices", {})),
         entry["reason"],
         entry["source"],
         entry["checked_on"],

@@ -208,6 +208,9 @@ def _owner(name: str) -> str:
 def _spellings(host: str, name: str) -> Iterator[str]:
     if host == "aws":
         name = _without_region(name)
+    elif host == "azure":
+        # How LiteLLM says which kind of deployment it is; the listed price is that of the global one.
+        name = name.removeprefix("global-standard/").removeprefix("global/")
     if match := _FINE_TUNED.fullmatch(name):
         # A fine-tuned model has a price of its own; it is never its base model.
         name = match[1]

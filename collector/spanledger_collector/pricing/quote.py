@@ -97,7 +97,7 @@ def quote(book: Book, asked: Asked) -> dict[str, Any]:
         priced = unpriced(asked.reason)
     else:
         counts = asked.counts or TokenCounts(0)
-        priced = charge(card, counts, is_estimated=False, duration_ns=asked.duration_ns)
+        priced = charge(card, counts, False, asked.duration_ns)
         if priced.total is not None:
             lines = breakdown(card, counts, asked.duration_ns)
     return {

@@ -7,7 +7,9 @@ where that is exact, else Decimal. A price that is absent is unknown; a price of
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
+
+from spanledger_schema.tokens import CostStatus
 
 PICO: Final = Decimal(10) ** 12
 _NS_PER_DAY: Final = 86_400_000_000_000
@@ -39,6 +41,7 @@ PER: Final[dict[str, int]] = {
 """How many pieces one quoted price is for: tokens by the million, searches and requests by the thousand, audio by the hour."""
 
 Rate = int | Decimal
+Plain = tuple[int, int, int, int, int, int]
 
 
 class Steps(NamedTuple):
@@ -59,22 +62,41 @@ Prices = Mapping[str, Price]
 
 
 class Rates:
-    """1e-12 USD per piece by kind, within one step of input. `other` holds every kind without an attribute."""
+    """1e-12 USD per piece by kind, within one step of input. `other` holds every kind without an attribute.
 
-    __slots__ = ("cache_read", "cache_write_1h", "cache_write_5m", "input", "is_free", "other", "output", "per_call", "reasoning")
+    `plain` holds the rates of input, cache_read, cache_write_5m, cache_write_1h, output and reasoning where all are whole and
+    nothing is added by the call, else None; `status` is free or priced.
+    """
+
+    __slots__ = (
+        "cache_read",
+        "cache_write_1h",
+        "cache_write_5m",
+        "input",
+        "other",
+        "output",
+        "per_call",
+        "plain",
+        "reasoning",
+        "status",
+    )  # fmt: skip
 
     def __init__(self, rates: Mapping[str, Rate], per_call: Rate = 0) -> None:
         """Compile; kinds without a price of their own pay that of the kind that they are a part of."""
         self.input: Rate | None = rates.get("input")
         self.output: Rate | None = rates.get("output")
-        self.cache_read = rates.get("cache_read", self.input)
-        self.cache_write_5m = rates.get("cache_write_5m", self.input)
-        self.cache_write_1h = rates.get("cache_write_1h", self.cache_write_5m)
-        self.reasoning = rates.get("reasoning", self.output)
+        self.cache_read: Rate = rates.get("cache_read", self.input or 0)
+        self.cache_write_5m: Rate = rates.get("cache_write_5m", self.input or 0)
+        self.cache_write_1h: Rate = rates.get("cache_write_1h", self.cache_write_5m)
+        self.reasoning: Rate = rates.get("reasoning", self.output or 0)
         named = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h", "reasoning")
         self.other = {kind: rate for kind, rate in rates.items() if kind not in named}
         self.per_call = per_call
-        self.is_free = per_call == 0 and all(rate == 0 for rate in rates.values())
+        is_free = per_call == 0 and all(rate == 0 for rate in rates.values())
+        self.status = str(CostStatus.FREE if is_free else CostStatus.PRICED)
+        tokens = (self.input, self.cache_read, self.cache_write_5m, self.cache_write_1h, self.output, self.reasoning)
+        whole = tuple(rate for rate in tokens if isinstance(rate, int))
+        self.plain = cast("Plain", whole) if per_call == 0 and len(whole) == len(tokens) else None
 
 
 class Card(NamedTuple):
@@ -115,21 +137,19 @@ class Period(NamedTuple):
 
 
 class Timeline:
-    """The periods of one model, in order; the first also holds for all time before it."""
+    """The periods of one model, in order; the first also holds for all time before it. `only`: what holds at all times, if so."""
 
-    __slots__ = ("_only", "_starts", "periods")
+    __slots__ = ("_starts", "only", "periods")
 
     def __init__(self, periods: Iterable[Period]) -> None:
         """Compile."""
         self.periods = tuple(periods)
         self._starts = [period.start for period in self.periods[1:]]
         single = self.periods[0] if len(self.periods) == 1 else None
-        self._only = single.card if single is not None and not single.windows else None
+        self.only = single.card if single is not None and not single.windows else None
 
     def at(self, start_ns: int) -> Card | str:
         """The card at a time, or the reason why there is none."""
-        if self._only is not None:
-            return self._only
         period = self.periods[bisect_right(self._starts, start_ns)]
         if period.windows:
             day, within = divmod(start_ns, _NS_PER_DAY)

@@ -44,7 +44,7 @@ _KINDS: Final = {
 _DIGITS: Final = 12
 """Prices imported from floats carry noise behind this many digits."""
 _SNAPSHOT: Final = re.compile(
-    r"(?:[-@._](?:latest|preview|exp|default|instruct"
+    r"(?:[-@._](?:latest|preview|exp|default|instruct|customtools"
     r"|20\d\d-?(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12]\d|3[01])"  # a day
     r"|(?:0[1-9]|1[0-2])-20\d\d|(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12]\d|3[01])|2[3-9](?:0[1-9]|1[0-2])"  # 09-2025, 05-20, 0709, 2505
     r"|00\d|v[0-3](?:\.\d)?)|:\d+k?)*"  # Google's -001, Amazon's -v1:0 and :48k
