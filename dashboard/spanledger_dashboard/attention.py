@@ -24,6 +24,8 @@ SHOWN: Final = 3
 SOURCES: Final = 3
 STALE_S: Final = 15 * 60
 SPEND_RISE: Final = 0.5
+DRIFT_FOLLOWS: Final = ("app", "feature")
+"""The filters that the drift read knows."""
 _SEVERITIES: Final = ("critical", "warning", "info")
 
 
@@ -168,7 +170,7 @@ def drift_reads(here: Scope) -> dict[str, Callable[[], Any]]:
 
 def drift_params(here: Scope, source: str) -> dict[str, str]:
     """Parameters of the drift read: one app and one feature only when exactly one is chosen."""
-    chosen = {name: values[0] for name, values in here.filters.choices.items() if name in ("app", "feature") and len(values) == 1}
+    chosen = {name: values[0] for name, values in here.filters.choices.items() if name in DRIFT_FOLLOWS and len(values) == 1}
     # Drift is a matter of hours: whole minutes let all pages and readers share one answer.
     end = here.window.end.replace(second=0, microsecond=0)
     return {"source": source, "start": iso(here.window.start), "end": iso(end), **chosen}

@@ -39,7 +39,7 @@ def csv(frame: pl.DataFrame) -> bytes:
     words = [pl.col(name).list.join("; ") for name, kind in shown.schema.items() if isinstance(kind, pl.List)]
     text = pl.col(pl.String)
     safe = shown.with_columns(words).with_columns(
-        pl.when(text.str.contains(_FORMULA)).then(pl.concat_str(pl.lit("'"), text)).otherwise(text).name.keep()
+        pl.when(text.str.contains(_FORMULA)).then(pl.lit("'") + text).otherwise(text).name.keep()
     )
     return safe.write_csv(datetime_format="%Y-%m-%dT%H:%M:%S%:z").encode()
 

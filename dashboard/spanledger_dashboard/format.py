@@ -19,7 +19,8 @@ _COMPACT_FROM: Final = Decimal(10_000)
 _COMPACT_LEAST: Final = Decimal("0.0001")
 _FIGURE_SPACE: Final = "\u2007"
 """As wide as a digit, and sorted before all of them."""
-_PER_THOUSAND_BELOW: Final = Decimal("0.001")
+TINY_USD: Final = Decimal("0.001")
+"""Below it the cost of one interaction is written for a thousand of them."""
 
 
 def _decimal(value: Number) -> Decimal:
@@ -74,7 +75,7 @@ def money_each(value: Number | None) -> str:
     if value is None:
         return UNKNOWN
     exact = _decimal(value)
-    if exact != 0 and abs(exact) < _PER_THOUSAND_BELOW:
+    if exact != 0 and abs(exact) < TINY_USD:
         return f"{money(exact * 1000)} / 1k"
     return money(exact)
 

@@ -56,6 +56,7 @@ COMPARE: Final = {
 """What the present can be compared with, and what that means."""
 COMPARE_DEFAULT: Final = "previous period"
 COMPARE_NONE: Final = "nothing"
+_DAY: Final = timedelta(days=1)
 _WEEK: Final = timedelta(days=7)
 _YEAR_WEEKS: Final = 52
 _STEPS: Final = (
@@ -118,9 +119,11 @@ class Window:
 
     @property
     def _weeks_back(self) -> int:
+        # A week begins on a whole bucket and is somewhat longer than seven days: so much may belong to both.
+        length = self.end - self.start - _DAY
         if self.compare == "a year before":
-            return _YEAR_WEEKS * ceil((self.end - self.start) / (_YEAR_WEEKS * _WEEK))
-        return ceil((self.end - self.start) / _WEEK) if self.compare == "same weekdays before" else 0
+            return _YEAR_WEEKS * max(1, ceil(length / (_YEAR_WEEKS * _WEEK)))
+        return max(1, ceil(length / _WEEK)) if self.compare == "same weekdays before" else 0
 
     @property
     def versus(self) -> str:
@@ -133,7 +136,7 @@ class Window:
         if self.compare == COMPARE_NONE:
             return "vs nothing"
         if weeks := self._weeks_back:
-            return f"vs {weeks} wk before"
+            return f"vs {weeks} wk ago"
         return f"vs prior {self.label.removeprefix('Last ')}" if self.label.startswith("Last ") else "vs the time before"
 
 

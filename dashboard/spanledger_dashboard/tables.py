@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 
 import polars as pl
@@ -14,6 +15,8 @@ from spanledger_schema.catalogue import MEASURES
 from spanledger_schema.units import Unit
 
 ROW_HEIGHT: Final = 34
+_ROWS_ALL: Final = 20
+"""Up to so many rows a table shows all, without a scroll bar of its own."""
 _BAR_MOST: Final = 10.0
 MISSING: Final = "–"
 _UNITS: Final = {"%%": "%", " s": "s"}
@@ -26,6 +29,8 @@ class Money:
     title: str
     help: str | None = None
     width: Any = None
+    each: bool = False
+    """Whether it is the cost of one interaction: tiny ones are shown for a thousand, the whole column alike."""
 
 
 def show(
@@ -57,7 +62,11 @@ def show(
     if offered:
         export.offer(title, frame.select(names).rename({name: _header(name, columns.get(name)) for name in names}))
     amounts = [name for name in names if isinstance(columns.get(name), Money)]
-    written = [pl.Series(name, fmt.money_column(frame[name].to_list()), dtype=pl.String) for name in amounts]
+    tiny = {name for name in amounts if columns[name].each and _is_tiny(frame[name].to_list())}
+    written = [
+        pl.Series(name, fmt.money_column([_times(value, name in tiny) for value in frame[name].to_list()]), dtype=pl.String)
+        for name in amounts
+    ]
     choosing: dict[str, Any] = {"on_select": "rerun", "selection_mode": "single-row"} if selectable else {}
     event: Any = st.dataframe(
         frame.with_columns(written),
@@ -66,15 +75,27 @@ def show(
         row_height=ROW_HEIGHT,
         key=key,
         alt=alt,
-        height=height,
+        height="content" if height == "auto" and frame.height <= _ROWS_ALL else height,
         column_order=names,
-        column_config={name: _drawn(config) for name, config in columns.items()},
+        column_config={name: _drawn(config, name in tiny) for name, config in columns.items()},
         **choosing,
     )
     return selected(event) if selectable else None
 
 
-def _drawn(config: Any) -> Any:
+def _is_tiny(values: Sequence[float | None]) -> bool:
+    return any(value and abs(value) < fmt.TINY_USD for value in values)
+
+
+def _times(value: float | None, thousandfold: bool) -> Decimal | None:
+    return None if value is None else Decimal(str(value)) * (1000 if thousandfold else 1)
+
+
+def _drawn(config: Any, thousandfold: bool) -> Any:
+    if isinstance(config, Money) and thousandfold:
+        title = config.title.replace("per interaction", "per 1k interactions")
+        title = title if title != config.title else f"{title}, × 1k"
+        return st.column_config.TextColumn(title, help=f"{config.help} Times a thousand.", width=config.width)
     if isinstance(config, Money):
         return st.column_config.TextColumn(config.title, help=config.help, width=config.width)
     return config
@@ -102,7 +123,7 @@ def column(name: str, *, title: str | None = None) -> Any:
     """The column of a measure, with the catalogue's label and description."""
     measure = MEASURES[name]
     if measure.unit is Unit.USD:
-        return Money(title or measure.label, measure.description)
+        return Money(title or measure.label, measure.description, each=not measure.additive)
     formats = {
         Unit.RATIO: "%.1f%%",
         Unit.SECONDS: "%.2f s",

@@ -86,7 +86,7 @@ def _list(here: Scope, rules: Sequence[Mapping[str, Any]]) -> None:
                 columns={
                     "name": tables.words("Name", pinned=True),
                     "state": tables.chips("State", STATES, STATE_COLOURS),
-                    "when": tables.words("When", width="large"),
+                    "when": tables.words("When", width=320),
                     "severity": tables.words("Severity", width="small"),
                     "groups": tables.words("Now", width="medium"),
                     "notify": tables.words("Notifies", width="small"),
@@ -232,7 +232,7 @@ def _history(here: Scope, events: list[dict[str, Any]] | ClientError) -> None:
             "rule": tables.words("Rule"),
             "what": tables.chips("What", ("fired", "resolved"), ("red", "green")),
             "group": tables.words("Group"),
-            "summary": tables.words("Summary", width="large"),
+            "summary": tables.words("Summary", width=330),
             "window": tables.words("Window"),
             "delivery": tables.words("Delivery"),
         },

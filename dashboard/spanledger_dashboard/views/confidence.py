@@ -12,11 +12,11 @@ from spanledger.client import ClientError
 from spanledger_dashboard import data, export, scope, shape, tables
 from spanledger_dashboard import format as fmt
 from spanledger_dashboard.alert_lines import draw_thresholds
-from spanledger_dashboard.attention import drift_params
+from spanledger_dashboard.attention import DRIFT_FOLLOWS, drift_params
 from spanledger_dashboard.cards import card, empty, figure, problem, rows, when
 from spanledger_dashboard.charts import confidence
 from spanledger_dashboard.scope import Scope
-from spanledger_dashboard.state import ask, iso
+from spanledger_dashboard.state import ask, iso, title
 from spanledger_dashboard.untrusted import label, shorten
 from spanledger_schema.catalogue import DIMENSIONS
 from spanledger_schema.query import Filter
@@ -109,6 +109,10 @@ def _drift(here: Scope, drift: Mapping[str, Any]) -> None:
             fmt.day(datetime.fromisoformat(reference["end"]), here.zone),
         )
         caption += f" · reference {begin} to {end}, n = {reference['n']:,}"
+    if ignored := [title(name).lower() for name in here.filters.choices if name not in DRIFT_FOLLOWS]:
+        st.caption(
+            label(f"Drift and calibration are judged for all of an app's feature: {', '.join(ignored)} not applied to them.", 200)
+        )
     left, right = st.columns([7, 5], gap="small")
     with left, card("Confidence over time", caption, _verdict(here, drift)):
         bands = [band for band in drift["bands"] if band["p50"] is not None]

@@ -133,7 +133,7 @@ def _ranked(here: Scope, now: Mapping[str, Any], got: Mapping[str, Any]) -> list
                     for k, b in zip(counts, counts_before, strict=True)
                 ],
                 "wasted": wasted,
-                "state": [[state] for state in states],
+                "state": [[state] if n_before else [] for state in states],
                 "meaning": [FAILURE_MODES.get(mode, "") for mode in modes],
             },
             strict=False,
