@@ -12,8 +12,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from spanledger_collector.alerts.loop import Evaluator
-from spanledger_collector.api import alerts, drift, feedback, health, otlp, prices, questions
+from spanledger_collector.api import alerts, drift, feedback, health, otlp, prices, questions, reprices
 from spanledger_collector.api.guard import Guard, is_loopback
+from spanledger_collector.api.otlp_grpc import GrpcServer
 from spanledger_collector.api.problems import plain_problem, problem
 from spanledger_collector.api.services import Services
 from spanledger_collector.errors import CannotStart, InvalidQuestion, SpanledgerError
@@ -21,6 +22,7 @@ from spanledger_collector.ingest.intake import Intake
 from spanledger_collector.ingest.writer import Writer
 from spanledger_collector.settings import Settings
 from spanledger_collector.settle.books import Books
+from spanledger_collector.settle.reprice import Repricer
 from spanledger_collector.settle.run import Settler
 from spanledger_collector.store.compact import Compactor
 from spanledger_collector.store.migrate import migrate
@@ -51,9 +53,15 @@ def create_app(settings: Settings, started: Services | None = None) -> FastAPI:
         gc.collect()
         gc.freeze()
         gc.set_threshold(100_000, 50, 200)
+        grpc = None
+        if settings.grpc_port is not None:
+            grpc = GrpcServer(parts, settings.host, settings.grpc_port, key)
+            await grpc.start()
         try:
             yield
         finally:
+            if grpc is not None:
+                await grpc.stop()
             stop(parts)
 
     app = FastAPI(
@@ -64,8 +72,8 @@ def create_app(settings: Settings, started: Services | None = None) -> FastAPI:
         redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    for router in (otlp.router, questions.router, prices.router, feedback.router, alerts.router, drift.router, health.router):
-        app.include_router(router)
+    for room in (otlp, questions, prices, reprices, feedback, alerts, drift, health):
+        app.include_router(room.router)
     app.add_middleware(Guard, key=key)
     _handle_errors(app)
     return app
@@ -111,7 +119,8 @@ def start(settings: Settings, store: Store | None = None) -> Services:
     writer = Writer(store, settler, counters, rows_max=settings.group_rows_max, wait_s=settings.group_wait_s)
     writer.start()
     intake = Intake(decompressed_bytes_max=settings.decompressed_bytes_max, spans_max=settings.request_spans_max)
-    return Services(settings, store, counters, books, settler, writer, intake, evaluator, compactor)
+    repricer = Repricer(store, settler, books)
+    return Services(settings, store, counters, books, settler, repricer, writer, intake, evaluator, compactor)
 
 
 def stop(parts: Services) -> None:
@@ -119,6 +128,7 @@ def stop(parts: Services) -> None:
     parts.decode_pool.shutdown(wait=True)
     parts.compactor.stop()
     parts.evaluator.stop()
+    parts.repricer.stop()
     parts.writer.stop()
     parts.settler.stop()
     parts.books.stop()

@@ -13,6 +13,7 @@ import uvicorn
 from pydantic import ValidationError
 from rich.console import Console
 
+from spanledger_collector.api.otlp_grpc import check_grpc
 from spanledger_collector.app import create_app, start
 from spanledger_collector.errors import CannotStart, SpanledgerError
 from spanledger_collector.settings import Settings
@@ -50,6 +51,7 @@ class _NoPandas(MetaPathFinder):
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on (127.0.0.1).")] = None,
     port: Annotated[int | None, typer.Option(help="Port of the HTTP API and OTLP/HTTP (4318).")] = None,
+    grpc_port: Annotated[int | None, typer.Option(help="Port of OTLP/gRPC; without it there is none.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder of the embedded store.")] = None,
     verbose: Annotated[bool, typer.Option(help="Log what it does, not only what goes wrong.")] = False,
 ) -> None:
@@ -57,7 +59,9 @@ def serve(
     set_up_logging(logging.INFO if verbose else logging.WARNING)
     sys.meta_path.insert(0, _NoPandas())
     try:
-        settings = _settings(host=host, port=port, data_dir=data_dir)
+        settings = _settings(host=host, port=port, grpc_port=grpc_port, data_dir=data_dir)
+        if settings.grpc_port is not None:
+            check_grpc(settings.host, settings.grpc_port)
         listener = _listen(settings)
         app = create_app(settings, start(settings))
     except SpanledgerError as error:

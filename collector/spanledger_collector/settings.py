@@ -19,6 +19,9 @@ class Settings(BaseSettings):
         "127.0.0.1"
     )
     port: Annotated[int, Field(ge=1, le=65535, description="Port of the HTTP API and of OTLP/HTTP.")] = 4318
+    grpc_port: Annotated[int | None, Field(ge=1, le=65535, description="Port of OTLP/gRPC (needs grpcio); unset means none.")] = (
+        None
+    )
     data_dir: Annotated[Path, Field(description="Folder of the embedded store.")] = Field(
         default_factory=lambda: Path(platformdirs.user_data_dir("spanledger", appauthor=False))
     )

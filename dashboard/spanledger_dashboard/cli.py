@@ -1,5 +1,6 @@
 """`spanledger dashboard` and `spanledger up`."""
 
+import importlib.util
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 
+_GRPC_PORT: Final = 4317
 URL_VARIABLE: Final = "SPANLEDGER_ENDPOINT"
 _POLL_S: Final = 0.05
 _READY_S: Final = 60.0
@@ -43,11 +45,16 @@ def up(
     host: Annotated[str, typer.Option(help="Address that both listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port of the collector.")] = 4318,
     dashboard_port: Annotated[int, typer.Option(help="Port of the dashboard.")] = 8501,
+    grpc_port: Annotated[
+        int | None, typer.Option(help="Port of OTLP/gRPC: 4317 where grpcio is installed and the port is free; 0 for none.")
+    ] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Folder of the store; default SPANLEDGER_DATA_DIR.")] = None,
 ) -> None:
     """Start collector and dashboard together; one Ctrl-C stops both."""
     console = Console(stderr=True)
     problems = [port_problem(host, port, "--port"), port_problem(host, dashboard_port, "--dashboard-port")]
+    if grpc_port:
+        problems.append(port_problem(host, grpc_port, "--grpc-port"))
     if port == dashboard_port:
         problems = [f"collector and dashboard cannot share port {port}; choose another with --dashboard-port"]
     if found := [problem for problem in problems if problem]:
@@ -58,6 +65,8 @@ def up(
     serve = [sys.executable, "-P", "-m", "spanledger_collector", "serve", "--host", host, "--port", str(port)]
     if data_dir is not None:
         serve += ["--data-dir", str(data_dir)]
+    if grpc_at := _grpc_port(host, grpc_port, console):
+        serve += ["--grpc-port", str(grpc_at)]
     show = [sys.executable, "-P", "-m", "spanledger_dashboard", "--host", host, "--port", str(dashboard_port)]
     collector_url = address(host, port)
     raise typer.Exit(
@@ -65,8 +74,19 @@ def up(
             collector=(serve, f"{collector_url}/readyz"),
             dashboard=([*show, "--collector", collector_url], f"{address(host, dashboard_port)}/_stcore/health"),
             addresses=(collector_url, address(host, dashboard_port)),
+            grpc_at=address(host, grpc_at) if grpc_at else None,
         )
     )
+
+
+def _grpc_port(host: str, wanted: int | None, console: Console) -> int:
+    """Where OTLP/gRPC is served; 0 for nowhere. Nobody asked for the usual port, so it may be missing, but not silently."""
+    if wanted is not None or importlib.util.find_spec("grpc") is None:
+        return wanted or 0
+    if reason := port_problem(host, _GRPC_PORT, "--grpc-port"):
+        console.print(f"[yellow]No OTLP over gRPC: {reason}[/yellow]")
+        return 0
+    return _GRPC_PORT
 
 
 def address(host: str, port: int) -> str:
@@ -99,7 +119,14 @@ class _Household:
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._stopping = False
 
-    def run(self, *, collector: tuple[list[str], str], dashboard: tuple[list[str], str], addresses: tuple[str, str]) -> int:
+    def run(
+        self,
+        *,
+        collector: tuple[list[str], str],
+        dashboard: tuple[list[str], str],
+        addresses: tuple[str, str],
+        grpc_at: str | None = None,
+    ) -> int:
         """Start both, say where they are once both answer, and wait. The answer is the exit code."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._stop)
@@ -117,7 +144,7 @@ class _Household:
                     return 1
                 time.sleep(_POLL_S)
             if not waiting and not self._stopping:
-                self._greet(addresses, time.monotonic() - began)
+                self._greet(addresses, grpc_at, time.monotonic() - began)
             while not self._stopping and self._fallen() is None:
                 time.sleep(_POLL_S * 4)
             return self._verdict()
@@ -130,9 +157,11 @@ class _Household:
     def _fallen(self) -> str | None:
         return next((name for name, child in self._children.items() if child.poll() is not None), None)
 
-    def _greet(self, addresses: tuple[str, str], seconds: float) -> None:
+    def _greet(self, addresses: tuple[str, str], grpc_at: str | None, seconds: float) -> None:
         self._console.print(f"[green]Ready[/green] in {seconds:.1f} s")
         self._console.print(f"  Collector  {addresses[0]}   (OTLP over HTTP)")
+        if grpc_at:
+            self._console.print(f"             {grpc_at}   (OTLP over gRPC)")
         self._console.print(f"  Dashboard  {addresses[1]}")
         self._console.print("  Ctrl-C stops both.")
 

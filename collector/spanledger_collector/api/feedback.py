@@ -1,17 +1,16 @@
 """Feedback: judgements on interactions and spans."""
 
-import asyncio
 import time
 from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request
 
+from spanledger_collector.api.exports import store_judgements
 from spanledger_collector.api.otlp import read_body
 from spanledger_collector.api.services import ProjectDep, ServicesDep
 from spanledger_collector.errors import BadRequest, InvalidQuestion
-from spanledger_collector.ingest.judgements import FEEDBACK_FIELDS, read_judgement
-from spanledger_collector.store import arrow
+from spanledger_collector.ingest.judgements import read_judgement
 
 router = APIRouter(prefix="/api/v1", tags=["Feedback"])
 
@@ -42,9 +41,5 @@ async def post_feedback(request: Request, parts: ServicesDep, project: ProjectDe
         raise InvalidQuestion(f"Send 1 to {_ITEMS_MAX:,} judgements.")
     now_ns = time.time_ns()
     judgements = [read_judgement(item, project, now_ns) for item in items]
-    table = arrow.table([tuple(judgement) for judgement in judgements], FEEDBACK_FIELDS)
-    await asyncio.to_thread(parts.store.insert, "feedback", table, "feedback")
-    for judgement in judgements:
-        parts.settler.judge(project, judgement.trace_id, judgement.fact(), now_ns)
-    parts.counters.add("spanledger_feedback_stored_total", len(judgements))
+    await store_judgements(parts, judgements, now_ns)
     return {"accepted": len(judgements), "ids": [judgement.feedback_id for judgement in judgements]}

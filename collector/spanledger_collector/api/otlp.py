@@ -1,7 +1,7 @@
 """OTLP over HTTP: traces, logs and metrics."""
 
 import asyncio
-import time
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import orjson
@@ -9,21 +9,18 @@ from fastapi import APIRouter, Depends, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
+from spanledger_collector.api.exports import accept_logs, accept_traces
 from spanledger_collector.api.problems import rpc_code
 from spanledger_collector.api.services import ProjectDep, Services, ServicesDep
 from spanledger_collector.errors import BadRequest, Overloaded, PayloadTooLarge, SpanledgerError, UnsupportedMedia
 from spanledger_collector.ingest import otlp
 from spanledger_collector.ingest.intake import JSON, PROTOBUF
-from spanledger_collector.ingest.logs import content_parcel
 
 router = APIRouter(tags=["OTLP"])
 
-_BODY_S_MAX = 60
+Accept = Callable[[Services, Awaitable[bytes], str, str, str], Awaitable[tuple[int, str]]]
 
-_WORDS = {
-    "invalid_id": "a trace id has 16 bytes, a span id 8, and neither is zero",
-    "malformed_span": "not a readable span",
-}
+_BODY_S_MAX = 60
 
 
 def content_type(request: Request) -> str:
@@ -87,65 +84,27 @@ def _status(error: SpanledgerError, kind: str) -> Response:
     return Response(otlp.status_message(code, error.detail), error.status, headers, PROTOBUF)
 
 
-@router.post("/v1/traces", summary="Store spans", response_class=Response)
-async def traces(request: Request, parts: ServicesDep, project: ProjectDep, kind: KindDep) -> Response:
-    """OTLP `ExportTraceServiceRequest`, protobuf or JSON, gzip or not. 200 means that the accepted spans are on disk."""
-    received_at = time.time_ns()
-    parts.writer.opened()
-    size, is_open = 0, True
+async def _export(request: Request, parts: Services, project: str, kind: str, accept: Accept, field: str) -> Response:
+    encoding = request.headers.get("content-encoding", "")
     try:
-        body = await read_body(request, parts)
-        size = len(body)
-        parts.open_bytes += size
-        encoding = request.headers.get("content-encoding", "")
-        loop = asyncio.get_running_loop()
-        parcel, rejected = await loop.run_in_executor(
-            parts.decode_pool, parts.intake.traces, body, kind, encoding, project, received_at
-        )
-        parts.counters.add("spanledger_spans_received_total", (len(parcel.rows) if parcel else 0) + sum(rejected.values()))
-        for reason, count in rejected.items():
-            parts.counters.add("spanledger_spans_rejected_total", count, reason=reason)
-        commit = None
-        if parcel is not None:
-            commit = asyncio.ensure_future(parts.writer.commit(parcel))
-            await asyncio.sleep(0)
-        parts.writer.closed()
-        is_open = False
-        if commit is not None:
-            await commit
+        rejected, message = await accept(parts, read_body(request, parts), kind, encoding, project)
     except SpanledgerError as error:
         if not isinstance(error, Overloaded):
             parts.counters.add("spanledger_requests_refused_total", reason=error.code)
         return _status(error, kind)
-    finally:
-        parts.open_bytes -= size
-        if is_open:
-            parts.writer.closed()
-    message = "; ".join(f"{count} spans refused: {_WORDS.get(reason, reason)}" for reason, count in rejected.items())
-    return _answer(kind, sum(rejected.values()), message, "rejectedSpans")
+    return _answer(kind, rejected, message, field)
 
 
-@router.post("/v1/logs", summary="Store content events", response_class=Response)
+@router.post("/v1/traces", summary="Store spans", response_class=Response)
+async def traces(request: Request, parts: ServicesDep, project: ProjectDep, kind: KindDep) -> Response:
+    """OTLP `ExportTraceServiceRequest`, protobuf or JSON, gzip or not. 200 means that the accepted spans are on disk."""
+    return await _export(request, parts, project, kind, accept_traces, "rejectedSpans")
+
+
+@router.post("/v1/logs", summary="Store what log records say of spans", response_class=Response)
 async def logs(request: Request, parts: ServicesDep, project: ProjectDep, kind: KindDep) -> Response:
-    """OTLP `ExportLogsServiceRequest`. Content events are joined to their spans; usage on them is never counted."""
-    size = 0
-    try:
-        body = await read_body(request, parts)
-        size = len(body)
-        parts.open_bytes += size
-        encoding = request.headers.get("content-encoding", "")
-        loop = asyncio.get_running_loop()
-        records = await loop.run_in_executor(parts.decode_pool, parts.intake.logs, body, kind, encoding)
-        parts.counters.add("spanledger_logs_received_total", len(records))
-        table = await loop.run_in_executor(parts.decode_pool, content_parcel, records, project)
-        if table is not None:
-            await asyncio.to_thread(parts.store.insert, "span_content", table, "logs")
-    except SpanledgerError as error:
-        parts.counters.add("spanledger_requests_refused_total", reason=error.code)
-        return _status(error, kind)
-    finally:
-        parts.open_bytes -= size
-    return _answer(kind, 0, "", "rejectedLogRecords")
+    """OTLP `ExportLogsServiceRequest`. Content, evaluations and users are joined to their spans; usage is never counted."""
+    return await _export(request, parts, project, kind, accept_logs, "rejectedLogRecords")
 
 
 @router.post("/v1/metrics", summary="Refuse metrics politely", response_class=Response)

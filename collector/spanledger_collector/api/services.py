@@ -12,6 +12,7 @@ from spanledger_collector.ingest.intake import Intake
 from spanledger_collector.ingest.writer import Writer
 from spanledger_collector.settings import Settings
 from spanledger_collector.settle.books import Books
+from spanledger_collector.settle.reprice import Repricer
 from spanledger_collector.settle.run import Settler
 from spanledger_collector.store.compact import Compactor
 from spanledger_collector.store.protocol import Store
@@ -28,6 +29,7 @@ class Services:
     counters: Counters
     books: Books
     settler: Settler
+    repricer: Repricer
     writer: Writer
     intake: Intake
     evaluator: Evaluator
@@ -48,7 +50,16 @@ def project(request: Request) -> str:
     Raises:
         BadRequest: the header names no usable project.
     """
-    name = request.headers.get(PROJECT_HEADER, DEFAULT_PROJECT).strip()
+    return project_named(request.headers.get(PROJECT_HEADER, DEFAULT_PROJECT))
+
+
+def project_named(name: str) -> str:
+    """A project's name as a header gives it.
+
+    Raises:
+        BadRequest: it is no usable name.
+    """
+    name = name.strip()
     if not name or len(name) > 100 or not name.isprintable():
         raise BadRequest(f"The header {PROJECT_HEADER} holds no usable name: 1 to 100 printable characters.")
     return name

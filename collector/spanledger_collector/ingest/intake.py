@@ -6,7 +6,10 @@ from typing import Final
 
 from spanledger_collector.errors import BadRequest, PayloadTooLarge, UnsupportedMedia
 from spanledger_collector.ingest import otlp_json
-from spanledger_collector.ingest.decoded import Decoded, LogRecord
+from spanledger_collector.ingest.decoded import Decoded
+from spanledger_collector.ingest.evaluations import from_span
+from spanledger_collector.ingest.judgements import Judgement
+from spanledger_collector.ingest.logs import LogParcel, log_parcel
 from spanledger_collector.ingest.normalize import ContentRow, normalise
 from spanledger_collector.ingest.otlp import Decoder
 from spanledger_collector.ingest.writer import Parcel
@@ -68,14 +71,15 @@ class Intake:
         decoded = otlp_json.decode_spans(plain, self._spans_max) if content_type == JSON else self._decoder.spans(plain)
         return self._parcel(decoded, project, received_at), decoded.rejected
 
-    def logs(self, body: bytes, content_type: str, encoding: str) -> list[LogRecord]:
+    def logs(self, body: bytes, content_type: str, encoding: str, project: str, received_at: int) -> LogParcel:
         """Read an export request of logs; records that belong to no span are left out.
 
         Raises:
             BadRequest, UnsupportedMedia, PayloadTooLarge: the request cannot be read at all.
         """
         plain = decompress(body, encoding, self._bytes_max)
-        return otlp_json.decode_logs(plain) if content_type == JSON else self._decoder.logs(plain)
+        records = otlp_json.decode_logs(plain) if content_type == JSON else self._decoder.logs(plain)
+        return log_parcel(records, project, received_at)
 
     def plain(self, body: bytes, encoding: str) -> bytes:
         """A body without its compression.
@@ -88,6 +92,7 @@ class Intake:
     def _parcel(self, decoded: Decoded, project: str, received_at: int) -> Parcel | None:
         rows: list[SpanRow] = []
         contents: list[ContentRow] = []
+        judgements: list[Judgement] = []
         for group in decoded.groups:
             for span in group.spans:
                 try:
@@ -100,6 +105,8 @@ class Intake:
                 rows.append(row)
                 if content is not None:
                     contents.append(content)
+                if span.events or "annotations.0.annotation.name" in span.attributes:
+                    judgements += from_span(span, project)
         if not rows:
             return None
-        return Parcel(rows, arrow.span_table(rows), arrow.content_table(contents) if contents else None, received_at)
+        return Parcel(rows, arrow.span_table(rows), arrow.content_table(contents) if contents else None, received_at, judgements)

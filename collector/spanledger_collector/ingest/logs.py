@@ -1,21 +1,29 @@
-"""Content that comes in log records, joined to its span by trace and span id. Pure.
+"""What log records say of spans, joined by trace and span id: content, evaluations, users and finish reasons. Pure.
 
-Two forms: one record per message (`gen_ai.user.message`, `gen_ai.choice`, …, conventions up to 1.36), and one record with all
-(`gen_ai.client.inference.operation.details`). Usage on such copies is never counted: only content is read.
+Content has two forms: one record per message (`gen_ai.user.message`, `gen_ai.choice`, …, conventions up to 1.36), and one
+record with all (`gen_ai.client.inference.operation.details`). Usage on such copies is never counted: only content is read.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import pyarrow as pa
 
+from spanledger_collector.ingest.classify import finish_reason
 from spanledger_collector.ingest.decoded import LogRecord
-from spanledger_collector.ingest.dialects.facts import as_list, text, to_json
+from spanledger_collector.ingest.dialects.facts import as_list, first_text, text, to_json
+from spanledger_collector.ingest.evaluations import EVENT as EVALUATION
+from spanledger_collector.ingest.evaluations import from_event
+from spanledger_collector.ingest.judgements import Judgement
 from spanledger_collector.ingest.normalize import ContentRow
 from spanledger_collector.store import arrow
+from spanledger_collector.store.ledger import Note
 from spanledger_schema import semconv
 
 DETAILS: Final = "gen_ai.client.inference.operation.details"
+_TEXT_CHARS_MAX: Final = 512
+_PAST_NS_MAX: Final = 396 * 86_400_000_000_000
 _ROLES: Final = {
     "gen_ai.system.message": "system",
     "gen_ai.user.message": "user",
@@ -24,8 +32,46 @@ _ROLES: Final = {
 }
 
 
-def content_parcel(records: Iterable[LogRecord], project: str) -> pa.Table | None:
-    """The content rows (source `log`) of a request's records, or None when none carries content."""
+@dataclass(slots=True)
+class LogParcel:
+    """What the log records of a request say of spans."""
+
+    count: int
+    content: pa.Table | None
+    notes: list[Note]
+    judgements: list[Judgement]
+
+
+def log_parcel(records: Sequence[LogRecord], project: str, received_at: int) -> LogParcel:
+    """Sort out a request's records: content, evaluations, and what they note of their spans."""
+    judgements = [
+        found
+        for record in records
+        if record.event == EVALUATION
+        and (found := from_event(record.attributes, project, record.trace_id, record.span_id, record.time_ns or received_at))
+    ]
+    return LogParcel(len(records), _content(records, project), _notes(records, received_at), judgements)
+
+
+def _notes(records: Iterable[LogRecord], received_at: int) -> list[Note]:
+    noted: dict[tuple[str, str], Note] = {}
+    for record in records:
+        user = text(record.attributes.get(semconv.USER_ID))[:_TEXT_CHARS_MAX]
+        session = first_text(record.attributes, (semconv.SESSION_ID, semconv.CONVERSATION_ID))[:_TEXT_CHARS_MAX]
+        reason = ""
+        if record.event == "gen_ai.choice" and isinstance(record.body, dict):
+            reason = text(record.body.get("finish_reason"))[:_TEXT_CHARS_MAX]
+        if not user and not session and not reason:
+            continue
+        key = record.trace_id, record.span_id
+        known = noted.get(key)
+        time_ns = record.time_ns if 0 < received_at - record.time_ns < _PAST_NS_MAX else received_at
+        note = Note(*key, time_ns, user, session, finish_reason(reason) if reason else "", reason)
+        noted[key] = note.join(known)
+    return list(noted.values())
+
+
+def _content(records: Iterable[LogRecord], project: str) -> pa.Table | None:
     by_span: dict[tuple[str, str], list[LogRecord]] = {}
     for record in records:
         if record.event in _ROLES or record.event in ("gen_ai.choice", DETAILS):

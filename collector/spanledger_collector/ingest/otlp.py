@@ -26,6 +26,8 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from spanledger_collector.errors import BadRequest, PayloadTooLarge
 from spanledger_collector.ingest.decoded import Attributes, Decoded, DecodedSpan, LogRecord, ScopeSpans
 
+PACKAGE: Final = "opentelemetry.proto.collector"
+"""Where OTLP's services are; gRPC names them by it."""
 _REMEMBERED_BYTES_MAX: Final = 4_096
 _NO_PARENT: Final = ("", "0000000000000000")
 

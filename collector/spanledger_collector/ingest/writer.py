@@ -18,6 +18,7 @@ from typing import Final
 import pyarrow as pa
 
 from spanledger_collector.errors import SpanledgerError, StoreRefused, StoreUnavailable
+from spanledger_collector.ingest.judgements import Judgement
 from spanledger_collector.settle.run import Settler
 from spanledger_collector.store.partitions import insert_by_days
 from spanledger_collector.store.protocol import Store
@@ -35,6 +36,7 @@ class Parcel:
     spans: pa.Table
     content: pa.Table | None
     received_at: int
+    judgements: Sequence[Judgement] = ()
     token: int = 0
     future: "asyncio.Future[None] | None" = None
 

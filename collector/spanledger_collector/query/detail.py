@@ -11,7 +11,7 @@ from spanledger_collector.query.messages import first_text, structure, to_docume
 from spanledger_collector.settle.rules import Settled, settle
 from spanledger_collector.settle.tree import ELSEWHERE, NOT_BILLED
 from spanledger_collector.store.arrow import rows_from
-from spanledger_collector.store.ledger import read_settled
+from spanledger_collector.store.ledger import read_notes, read_settled
 from spanledger_collector.store.protocol import Store, rows_of
 from spanledger_schema.spans import CONTENT_FIELDS, SPAN_FIELDS, CallRow, Feedback, InteractionRow, SpanRow
 
@@ -37,6 +37,9 @@ def read_interaction(store: Store, project: str, identity: str) -> dict[str, Any
     for row in rows_from(store.read(f"SELECT {_SPAN_COLUMNS} FROM spans {which}", parameters), SPAN_FIELDS, SpanRow._make):
         if row.span_id not in best or best[row.span_id].version < row.version:
             best[row.span_id] = row
+    for note in read_notes(store, project, [trace_id]):
+        if note.span_id in best:
+            best[note.span_id] = note.add_to(best[note.span_id])
     if not best:
         raise NotFound("This project has no such interaction; it may be of another project, or older than the retention.")
     judgements = rows_of(store.read(f"SELECT * FROM feedback {which} ORDER BY created_at", parameters))

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 
 from spanledger_collector.settle.twins import NOWHERE
-from spanledger_collector.store.ledger import History, Key, keep_best
+from spanledger_collector.store.ledger import History, Key, Note, keep_best
 from spanledger_schema.spans import CallRow, Feedback, InteractionRow, SpanRow
 
 
@@ -20,6 +20,7 @@ class Trace:
         dirty_since_s: When the first thing that is not settled yet came; None when all is settled.
         received_at: Receive time of the first thing that is not settled yet, in nanoseconds since 1970.
         needs_history: The store may hold more of it.
+        notes: What log records say of its spans, by span id.
         linked: Ids of traces that may hold twins of its calls.
         ask: Response ids (after the project's name) by which the store may know more such traces.
         asks_counts: The store may know more such traces by its calls' counts.
@@ -36,6 +37,7 @@ class Trace:
         "interactions",
         "linked",
         "needs_history",
+        "notes",
         "received_at",
         "rows",
         "touched_s",
@@ -45,6 +47,7 @@ class Trace:
         """An empty, settled trace."""
         self.rows: dict[str, SpanRow] = {}
         self.feedback: dict[str, Feedback] = {}
+        self.notes: dict[str, Note] = {}
         self.interactions: dict[str, InteractionRow] = {}
         self.calls: dict[str, CallRow] = {}
         self.touched_s = 0.0
@@ -60,6 +63,13 @@ class Trace:
     def may_have_twins(self) -> bool:
         """Whether other traces may hold twins of its calls."""
         return bool(self.linked or self.ask or self.asks_counts)
+
+    def noted_rows(self) -> list[SpanRow]:
+        """Its spans, with what log records say of them."""
+        if not self.notes:
+            return list(self.rows.values())
+        notes = self.notes
+        return [note.add_to(row) if (note := notes.get(row.span_id)) else row for row in self.rows.values()]
 
     def mark_dirty(self, now_s: float, received_at: int) -> None:
         """Something came that is not settled."""
@@ -91,6 +101,7 @@ class Trace:
         for row in history.rows.values():
             keep_best(self.rows, row)
         self.feedback = history.feedback | self.feedback
+        self.notes = {**history.notes, **{key: note.join(history.notes.get(key)) for key, note in self.notes.items()}}
         self.interactions, self.calls = history.interactions, history.calls
         self.needs_history = False
 

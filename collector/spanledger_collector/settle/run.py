@@ -22,7 +22,7 @@ from spanledger_collector.settle.rules import settle
 from spanledger_collector.settle.seen import Seen, trace_words
 from spanledger_collector.settle.tree import GENERATIONS
 from spanledger_collector.store import arrow, ledger
-from spanledger_collector.store.ledger import Key, keep_best, read_history
+from spanledger_collector.store.ledger import Key, Note, keep_best, read_history
 from spanledger_collector.store.partitions import insert_by_days
 from spanledger_collector.store.protocol import Store
 from spanledger_collector.telemetry import Counters
@@ -61,7 +61,7 @@ class Written:
 
 def differ(trace: Trace, written: Written, book: Book = SHIPPED) -> tuple[dict[str, InteractionRow], dict[str, CallRow]]:
     """Settle a trace, add what changed to `written`, and return its rows as they now stand."""
-    settled = settle(trace.rows.values(), list(trace.feedback.values()), book, trace.elsewhere)
+    settled = settle(trace.noted_rows(), list(trace.feedback.values()), book, trace.elsewhere)
     # A call's own cost is bounded where it is priced.
     if any((row.cost_usd or 0) > arrow.MONEY_PICO_MAX for row in settled.interactions):
         raise OverflowError("a cost is larger than a column of money holds")
@@ -107,6 +107,7 @@ class Settler:
         self._links = TwinLinks(store)
         self._inbox: deque[SpansItem] = deque()
         self._judged: deque[tuple[str, str, Feedback, int]] = deque()
+        self._noted: deque[tuple[str, Note, int]] = deque()
         self._again: deque[Key] = deque()
         self._in_flight: dict[int, int] = {}
         self._flight = 0
@@ -146,6 +147,14 @@ class Settler:
         self._again.extend(keys)
         self._wake.set()
 
+    def is_waiting(self, keys: Iterable[Key]) -> bool:
+        """Whether any of these traces is not settled yet; ask twice, since one may be in hand just now."""
+        return bool(self._again) or any(key in self._dirty for key in keys)
+
+    def note(self, project: str, note: Note, received_at: int) -> None:
+        """What log records say of a span is durable."""
+        self._noted.append((project, note, received_at))
+
     @property
     def pending(self) -> int:
         """Traces that are durable and not settled yet, about."""
@@ -174,7 +183,7 @@ class Settler:
         """Wait until everything durable is settled; for tests and orderly stops."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            if not (self._inbox or self._judged or self._again or self._dirty):
+            if not (self._inbox or self._judged or self._noted or self._again or self._dirty):
                 return True
             time.sleep(0.01)
         return False
@@ -254,6 +263,11 @@ class Settler:
             trace = self._recall((project, trace_id))
             trace.feedback[feedback.feedback_id] = feedback
             self._touch((project, trace_id), trace, now, received_at)
+        while self._noted:
+            project, note, received_at = self._noted.popleft()
+            trace = self._recall((project, note.trace_id))
+            trace.notes[note.span_id] = note.join(trace.notes.get(note.span_id))
+            self._touch((project, note.trace_id), trace, now, received_at)
         while self._again:
             key = self._again.popleft()
             trace = self._recall(key)
@@ -356,7 +370,7 @@ class Settler:
         self._mark_written_s = now_s
         with self._flight_lock:
             flying = list(self._in_flight.values())
-        if self._inbox or self._judged or self._again:
+        if self._inbox or self._judged or self._noted or self._again:
             return
         dirty = [trace.received_at for key in self._dirty if (trace := self._traces.get(key)) is not None]
         if not flying and not dirty and self._counters.get("spanledger_traces_settled_total") == 0:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from spanledger_collector.store.arrow import rows_from, table
 from spanledger_collector.store.protocol import Store
@@ -29,6 +29,54 @@ _FEEDBACK_FIELDS: Final = (
 )
 
 
+NOTE_FIELDS: Final = (
+    ("project", "text"),
+    ("trace_id", "text"),
+    ("span_id", "text"),
+    ("time", "time"),
+    ("user", "text"),
+    ("session", "text"),
+    ("finish_reason", "text"),
+    ("finish_reason_raw", "text"),
+    ("received_at", "time"),
+    ("version", "u64"),
+)
+
+
+class Note(NamedTuple):
+    """What log records say of a span that the span itself may not say. `time_ns` is the first record's, since 1970."""
+
+    trace_id: str
+    span_id: str
+    time_ns: int
+    user: str
+    session: str
+    finish_reason: str
+    finish_reason_raw: str
+
+    def add_to(self, row: SpanRow) -> SpanRow:
+        """The span's row with what it left out; what it says itself stays."""
+        changes: dict[str, str] = {}
+        if self.user and not row.user:
+            changes["user"] = self.user
+        if self.session and not row.session:
+            changes["session"] = self.session
+        if self.finish_reason and not row.finish_reason:
+            changes |= {"finish_reason": self.finish_reason, "finish_reason_raw": self.finish_reason_raw}
+        return row._replace(**changes) if changes else row  # type: ignore[arg-type]
+
+    def join(self, other: "Note | None") -> "Note":
+        """One note of what both say; this one's word counts where they differ."""
+        if other is None:
+            return self
+        return self._replace(
+            user=self.user or other.user,
+            session=self.session or other.session,
+            finish_reason=self.finish_reason or other.finish_reason,
+            finish_reason_raw=self.finish_reason_raw or other.finish_reason_raw,
+        )
+
+
 @dataclass(slots=True)
 class History:
     """What the store holds of one trace."""
@@ -37,6 +85,7 @@ class History:
     feedback: dict[str, Feedback] = field(default_factory=dict)
     interactions: dict[str, InteractionRow] = field(default_factory=dict)
     calls: dict[str, CallRow] = field(default_factory=dict)
+    notes: dict[str, Note] = field(default_factory=dict)
 
 
 def keep_best(rows: dict[str, SpanRow], row: SpanRow) -> bool:
@@ -81,6 +130,8 @@ def _read_project(store: Store, project: str, trace_ids: Sequence[str], found: d
         found[project, interaction.trace_id].interactions[interaction.interaction_id] = interaction
     for call in calls:
         found[project, call.trace_id].calls[call.span_id] = call
+    for note in read_notes(store, project, trace_ids):
+        found[project, note.trace_id].notes[note.span_id] = note.join(found[project, note.trace_id].notes.get(note.span_id))
     columns = ", ".join(name for name, _ in _FEEDBACK_FIELDS)
     for trace_id, *rest in rows_from(store.read(f"SELECT {columns} FROM feedback {which}", parameters), _FEEDBACK_FIELDS, tuple):
         judgement = Feedback._make(rest)
@@ -165,6 +216,20 @@ def response_words(store: Store) -> Iterator[Any]:
             yield answer.column("w").to_numpy()
 
 
+def read_notes(store: Store, project: str, trace_ids: Sequence[str]) -> list[Note]:
+    """What log records say of the spans of some traces, the latest first.
+
+    Raises:
+        StoreUnavailable: the store does not answer.
+    """
+    fields = NOTE_FIELDS[1:8]
+    sql = (
+        f"SELECT {', '.join(name for name, _ in fields)} FROM span_notes FINAL "
+        "WHERE project = {project:String} AND trace_id IN {traces:Array(String)} ORDER BY version DESC"
+    )
+    return list(rows_from(store.read(sql, {"project": project, "traces": list(trace_ids)}), fields, Note._make))
+
+
 def read_settled(store: Store, project: str, trace_ids: Sequence[str]) -> tuple[list[InteractionRow], list[CallRow]]:
     """What is counted of some traces.
 
@@ -206,6 +271,7 @@ def changed_since(store: Store, since_ns: int) -> list[Key]:
     found: dict[Key, None] = {}
     for sql in (
         "SELECT DISTINCT project, trace_id FROM spans WHERE received_at >= toDateTime64({since:Float64}, 9, 'UTC')",
+        "SELECT DISTINCT project, trace_id FROM span_notes WHERE received_at >= toDateTime64({since:Float64}, 9, 'UTC')",
         "SELECT DISTINCT project, trace_id FROM feedback WHERE created_at >= toDateTime64({since:Float64}, 6, 'UTC')",
     ):
         answer = store.read(sql, parameters)
