@@ -1,7 +1,7 @@
 """Prices: what usage costs and why, the user's own prices with their history, and what should be looked at."""
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Annotated, Any, Final
 
@@ -12,7 +12,8 @@ from starlette.responses import Response
 from spanledger_collector.api.services import ProjectDep, Services, ServicesDep
 from spanledger_collector.errors import InvalidQuestion, NotFound
 from spanledger_collector.pricing import corrections, table
-from spanledger_collector.pricing.compile import mode_of
+from spanledger_collector.pricing.check import findings
+from spanledger_collector.pricing.compile import compile_shipped, mode_of
 from spanledger_collector.pricing.quote import REASONS, parse_quote, quote, show_card
 from spanledger_collector.pricing.rates import Card, Period
 from spanledger_collector.pricing.user import UserPrice, parse_price
@@ -131,6 +132,40 @@ def get_resolved(
     for before, after in pairwise(periods):
         before["until"] = after["from"]
     return {"provider": provider, "model": model, "processing": mode, "reason": None, "explanation": None, "periods": periods}
+
+
+@router.get("/check", summary="What to look at in your prices")
+def get_check(parts: ServicesDep, project: ProjectDep, days: Annotated[int, Query(ge=1, le=400)] = 30) -> dict[str, Any]:
+    """Models without a price, prices that expire or apply to nothing, calls priced by an older list, and lists that are old.
+
+    Looks at the calls of the last `days`.
+    """
+    now = datetime.now(UTC)
+    traffic = price_book.read_traffic(parts.store, project, now - timedelta(days=days))
+    return {"findings": findings(traffic, price_book.read_prices(parts.store, project), now), "sources": sources()}
+
+
+@router.get("/diff", summary="Where your prices differ from the list's")
+def get_diff(parts: ServicesDep, project: ProjectDep, days: Annotated[int, Query(ge=1, le=400)] = 30) -> dict[str, Any]:
+    """Prices, of the models that were called in the last `days`, that are others here and now than in the price list's release.
+
+    `ours` is by your own prices and the shipped corrections, `release` by genai-prices alone; null is no price.
+    """
+    now = datetime.now(UTC)
+    now_ns, book = time.time_ns(), parts.books.of(project)
+    traffic = price_book.read_traffic(parts.store, project, now - timedelta(days=days))
+    rows = []
+    for provider, model in sorted({(row.provider, row.model) for row in traffic if row.model}):
+        plain_list = compile_shipped(provider, model, "", is_corrected=False)
+        ours = book.card(provider, model, now_ns)
+        release = plain_list if isinstance(plain_list, str) else plain_list.at(now_ns)
+        mine, theirs = ({} if isinstance(card, str) else show_card(card) for card in (ours, release))
+        for kind in sorted({*mine, *theirs}):
+            if mine.get(kind) != theirs.get(kind):
+                source = None if isinstance(ours, str) else ours.source
+                entry = {"provider": provider, "model": model, "kind": kind, "ours": mine.get(kind), "release": theirs.get(kind)}
+                rows.append({**entry, "source": source})
+    return {"release": table.VERSION, "differences": rows}
 
 
 @router.get("/models", summary="Models with a shipped price")

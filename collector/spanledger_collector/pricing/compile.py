@@ -35,13 +35,20 @@ def mode_of(processing: str, service_tier: str) -> str:
     return found[0] or found[1]
 
 
-def compile_shipped(provider: str, model: str, mode: str) -> Timeline | str:
-    """The timeline of a model by what we ship, or the reason why there is none."""
+def compile_shipped(provider: str, model: str, mode: str, *, is_corrected: bool = True) -> Timeline | str:
+    """The timeline of a model by what we ship, or the reason why there is none.
+
+    Args:
+        provider: In any spelling, may be empty.
+        model: In any spelling.
+        mode: See `mode_of`.
+        is_corrected: With our corrections; without, as genai-prices has it.
+    """
     if not model.strip():
         return "no_model"
     if is_opaque(model):
         return "opaque_name"
-    fixes = corrections.shipped()
+    fixes = corrections.shipped() if is_corrected else corrections.NONE
     tried = candidates(provider, model)
     for candidate in tried:
         listed = table.find(candidate)

@@ -79,6 +79,10 @@ class Corrections(NamedTuple):
         return None
 
 
+NONE: Final = Corrections("", {}, ())
+"""No corrections at all."""
+
+
 @lru_cache(maxsize=1)
 def shipped() -> Corrections:
     """The file of this release.

@@ -1,13 +1,15 @@
 """The users' prices and the record of re-pricings in the store: versions are appended, the newest counts."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import orjson
 
+from spanledger_collector.pricing.check import Traffic
 from spanledger_collector.pricing.user import UserPrice, parse_price
 from spanledger_collector.store.arrow import rows_from, table
-from spanledger_collector.store.protocol import Store
+from spanledger_collector.store.protocol import Store, rows_of
 from spanledger_schema.spans import Fields
 
 _PRICE_FIELDS: Final[Fields] = (
@@ -18,6 +20,10 @@ _PRICE_FIELDS: Final[Fields] = (
     ("changed_at", "time"),
     ("version", "u64"),
 )
+
+
+_STEP: Final = "if(kind IN ('tool', 'retrieval'), name, '') AS step"
+_TOKENS: Final = "sum(coalesce(uncached_input_tokens, 0) + coalesce(visible_output_tokens, 0))"
 
 
 class PriceVersion(NamedTuple):
@@ -62,6 +68,18 @@ def write_prices(store: Store, project: str, prices: list[UserPrice], *, is_dele
 def newest_version(store: Store) -> int:
     """Changes whenever somebody sets a price."""
     return int(store.read("SELECT max(version) AS v FROM user_prices").column("v")[0].as_py() or 0)
+
+
+def read_traffic(store: Store, project: str, since: datetime) -> list[Traffic]:
+    """How the project's calls since a time were priced: by model, and by name for tools and retrievals."""
+    groups = "kind, step, provider, model, cost_status, cost_source, price_version, unpriced_reason"
+    sql = (
+        f"SELECT {groups.replace('step', _STEP)}, count() AS n, {_TOKENS} AS tokens, max(start_time) AS last FROM calls FINAL "
+        "WHERE project = {project:String} AND start_time >= {since:DateTime64(6, 'UTC')} "
+        f"GROUP BY {groups} ORDER BY n DESC LIMIT 10000"
+    )
+    parameters = {"project": project, "since": since.strftime("%Y-%m-%d %H:%M:%S.%f")}
+    return [Traffic(*row.values()) for row in rows_of(store.read(sql, parameters))]
 
 
 def _versions(store: Store, condition: str, parameters: dict[str, Any]) -> Iterator[tuple[str, PriceVersion]]:
