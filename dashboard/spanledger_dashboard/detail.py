@@ -48,7 +48,11 @@ def draw(here: Scope, found: Mapping[str, Any]) -> None:
             _timeline(here, item, shown)
         else:
             empty("Its spans are past their retention.")
-    with right, card("Conversation"), st.container(height=_TALL if len(shown) > _ROWS_TALL else "content", border=False):
+    with (
+        right,
+        card("Conversation"),
+        st.container(height=_TALL if len(shown) > _ROWS_TALL else "content", border=False, autoscroll=False),
+    ):
         _conversation(spans, found["content"])
     with card("Usage and cost by step", "Sum of the billed steps is the interaction's cost"):
         _steps(spans)
@@ -273,7 +277,7 @@ def _steps(spans: Sequence[Mapping[str, Any]]) -> None:
             "model": tables.words("Model"),
             **{name: tables.column(name) for name in _USAGE},
             **{name: tables.Money(text) for name, text in parts.items()},
-            "billing": tables.words("Billing", width="medium"),
+            "billing": tables.words("Billing", width=290),
         },
     )
 

@@ -98,7 +98,7 @@ def table(
             "feature": tables.words("Feature", width=115),
             "asked": tables.words("Asked", width="medium"),
             "model": tables.words("Model", width=115),
-            "spans": st.column_config.NumberColumn("Spans", width="small"),
+            "spans": st.column_config.NumberColumn("Spans", format="%,.0f", width="small"),
             "duration": st.column_config.NumberColumn("Duration", format="%.2f s", width="small"),
             "cost": tables.Money("Cost", MEASURES["cost_usd"].description, width="small"),
             "confidence": st.column_config.ProgressColumn(

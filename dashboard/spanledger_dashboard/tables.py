@@ -93,9 +93,9 @@ def _times(value: float | None, thousandfold: bool) -> Decimal | None:
 
 def _drawn(config: Any, thousandfold: bool) -> Any:
     if isinstance(config, Money) and thousandfold:
-        title = config.title.replace("per interaction", "per 1k interactions")
+        title = config.title.replace("per interaction", "per 1k")
         title = title if title != config.title else f"{title}, × 1k"
-        return st.column_config.TextColumn(title, help=f"{config.help} Times a thousand.", width=config.width)
+        return st.column_config.TextColumn(title, help=f"{config.help} Here for a thousand interactions.", width=config.width)
     if isinstance(config, Money):
         return st.column_config.TextColumn(config.title, help=config.help, width=config.width)
     return config

@@ -125,5 +125,4 @@ def reliability(calibration: Mapping[str, Any], palette: Palette) -> go.Figure:
         tickformat=".0%",
         title={"text": "observed success", "font": {"color": palette.muted, "size": 11}, "standoff": 6},
     )
-    figure.update_layout(legend_y=-0.28)
     return figure

@@ -33,7 +33,16 @@ def blank(palette: Palette, *, height: int = HEIGHT, legend: bool = True, unifie
         font={"family": FONT, "size": 12, "color": palette.text},
         colorway=list(palette.series),
         showlegend=legend,
-        legend={"orientation": "h", "y": -0.16, "x": 0, "itemsizing": "trace", "font": {"color": palette.muted}},
+        # At the foot of the figure and not below the plot: on a phone the plot is flat, and the legend would lie on the axis.
+        legend={
+            "orientation": "h",
+            "yref": "container",
+            "yanchor": "bottom",
+            "y": 0,
+            "x": 0,
+            "itemsizing": "trace",
+            "font": {"color": palette.muted},
+        },
         hovermode="x unified" if unified else "closest",
         hoverlabel={"bgcolor": palette.page, "bordercolor": palette.grid, "font": {"family": FONT, "color": palette.text}},
         xaxis={**axis, "showgrid": False},

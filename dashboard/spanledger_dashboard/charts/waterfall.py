@@ -80,7 +80,7 @@ def waterfall(rows: Sequence[tuple[int, Mapping[str, Any]]], palette: Palette) -
                 hovertemplate="%{customdata[1]}<br>%{customdata[2]}<extra></extra>",
             )
         )
-    figure.update_layout(barmode="overlay", bargap=0.2, legend={"y": -0.02, "yanchor": "top", "traceorder": "normal"})
+    figure.update_layout(barmode="overlay", bargap=0.2, legend_traceorder="normal")
     figure.update_yaxes(showticklabels=False, range=[len(rows) - 0.4, -0.6], showgrid=False)
     figure.update_layout(margin_l=_LABELS)
     # Tick labels are right-aligned and cannot show depth; all at once, because adding them one by one takes quadratic time.
