@@ -12,6 +12,7 @@ from spanledger_collector.ingest.attributes import VALUE_CHARS_MAX, split
 from spanledger_collector.ingest.decoded import DecodedSpan, ScopeSpans
 from spanledger_collector.ingest.dialects import read_facts
 from spanledger_collector.ingest.dialects.facts import Facts, as_mapping, text
+from spanledger_collector.ingest.estimate import estimate_usage
 from spanledger_schema import semconv
 from spanledger_schema.spans import SpanRow
 from spanledger_schema.tokens import UsageQuality
@@ -46,7 +47,7 @@ def normalise(group: ScopeSpans, span: DecodedSpan, project: str, received_at: i
     get, of_resource = attributes.get, resource.get
     signals, tags = facts.signals, facts.tags
     kept = split(attributes, signals, tags)
-    quality = _settle_usage(facts)
+    quality = _settle_usage(facts, span.status_code == 2 or facts.is_error)
     start, end = span.start_ns, span.end_ns
     duration, clock = end - start if end > start else 0, "ok"
     if not received_at - PAST_NS_MAX <= start <= received_at + AHEAD_NS_MAX:
@@ -163,10 +164,13 @@ def _outcome(span: DecodedSpan, facts: Facts) -> tuple[str, str, int]:
     return error_type, found, status
 
 
-def _settle_usage(facts: Facts) -> str:
+def _settle_usage(facts: Facts, is_failed: bool) -> str:
     if facts.kind == "model" and not facts.input_tokens and not facts.output_tokens:
         # A call to a model has at least one token of input: two zeros are how some write "unknown".
         facts.input_tokens = facts.output_tokens = None
+        if not is_failed:
+            # A stream that carries no usage, or one that its reader left: what was said was paid for.
+            estimate_usage(facts)
     if facts.input_tokens is None and facts.output_tokens is None:
         return UsageQuality.MISSING if facts.kind in ("model", "embedding", "rerank") else ""
     facts.settle_inclusion()
