@@ -1,5 +1,7 @@
 """The dashboard in a real browser over a real collector: the numbers on the page, and what the browser is made to fetch."""
 
+import csv
+import io
 import os
 import random
 import re
@@ -11,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -28,6 +31,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 PATHS = ("/", "/costs", "/failures", "/confidence", "/feedback", "/interactions", "/alerts")
 BEACON = "beacon.invalid"
 HOSTILE = f"![x](http://{BEACON}/a.png) <img src='http://{BEACON}/b.png'> [click](http://{BEACON}) # big"
+FORMULA = "=HYPERLINK(1)"
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
@@ -72,7 +76,7 @@ def _send(url: str) -> str:
     rng, now = random.Random(11), datetime.now(UTC)
     spans = []
     for i in range(400):
-        feature = rng.choice(("search", "search", "support", "drafts"))
+        feature = rng.choice(("search", "search", "support", FORMULA))
         at = now - timedelta(days=14) * (1 - i / 400) - timedelta(minutes=5)
         spans += interaction(rng, at, feature, failed=rng.random() < 0.1)
     bad = interaction(rng, now - timedelta(hours=2), HOSTILE, answer=HOSTILE)
@@ -209,6 +213,86 @@ def test_a_row_of_the_list_opens_the_interaction_and_its_link_works_alone(page, 
     assert trace
     page.goto(f"{stack.dashboard}/interactions?trace={trace[1]}")
     page.wait_for_selector("text=Usage and cost by step")
+
+
+def _menu(page):
+    page.locator(".st-key-export button").first.click()
+    page.wait_for_selector("[data-testid=stPopoverBody] code")
+    return page.locator("[data-testid=stPopoverBody]")
+
+
+def _saved(page, title: str) -> list[list[str]]:
+    with page.expect_download() as download:
+        _menu(page).get_by_role("button", name=title, exact=True).click()
+    assert download.value.suggested_filename.startswith("spanledger_")
+    return list(csv.reader(io.StringIO(Path(download.value.path()).read_text())))
+
+
+def test_a_tag_is_offered_chosen_and_filters_every_page(page, stack):
+    page.goto(f"{stack.dashboard}/costs?range=30d")
+    _settle(page)
+    page.locator(".st-key-filters_toggle button").click()
+    page.wait_for_selector(".st-key-tag input", state="visible")
+    _settle(page)
+    page.locator(".st-key-tag input").click()
+    page.get_by_role("option", name="tier=pro").click()
+    page.keyboard.press("Escape")
+    page.wait_for_selector("text=Tag: tier=pro")
+    _settle(page)
+    assert "tag=tier%3Dpro" in page.url
+    truth = _asked(stack, "cost_usd", "failure_rate", **{"tag:tier": "pro"})
+    assert truth["cost_usd"] != _asked(stack, "cost_usd")["cost_usd"]
+    assert _figures(page)["Cost"] == fmt.measure("cost_usd", truth["cost_usd"], compact=True)
+    page.locator("[data-testid=stSidebarNav]").get_by_text("Failures").click()
+    page.wait_for_selector("text=Failure rate over time")
+    assert _figures(page)["Failure rate"] == fmt.measure("failure_rate", truth["failure_rate"])
+    page.locator("[data-testid=stSidebarNav]").get_by_text("Interactions").click()
+    page.wait_for_selector("text=1 to 50")
+    _settle(page)
+    tiers = {row[-2] for row in _saved(page, "Interactions")[1:]}
+    assert tiers == {"tier=pro"}
+
+
+def test_the_link_of_the_menu_shows_another_reader_the_same_page(browser, page, stack):
+    page.goto(
+        f"{stack.dashboard}/costs?range=7d&tag=tier%3Dpro&tag=tier%3Dfree&feature=support&cmp=same+weekdays+before&c_by=Release"
+    )
+    seen = _figures(page)
+    deltas = page.locator("[data-testid=stMetricDelta]").all_inner_texts()
+    links = [code.inner_text().replace("\n", "") for code in _menu(page).locator("code").all()]
+    assert len(links) == 2
+    for link in links:
+        context = browser.new_context(viewport={"width": 1440, "height": 1000}, timezone_id="UTC")
+        try:
+            other = context.new_page()
+            other.set_default_timeout(20_000)
+            other.goto(link)
+            assert _figures(other) == seen
+            assert other.locator("[data-testid=stMetricDelta]").all_inner_texts() == deltas
+            assert other.get_by_text("By release").count()
+        finally:
+            context.close()
+
+
+def test_what_is_saved_holds_no_formula_and_the_tables_own_download_is_gone(page, stack):
+    page.goto(f"{stack.dashboard}/?range=30d")
+    _settle(page)
+    saved = _saved(page, "Features")
+    assert f"'{FORMULA}" in [row[0] for row in saved]
+    assert FORMULA not in [cell for row in saved for cell in row]
+    page.keyboard.press("Escape")
+    page.locator("[data-testid=stDataFrame]").first.hover()
+    page.wait_for_selector("[data-testid=stElementToolbarButton]")
+    assert page.get_by_role("button", name="Download as CSV").count() == 0
+
+
+def test_amounts_of_different_size_are_sorted_as_numbers_by_the_browser(page, stack):
+    page.goto(f"{stack.dashboard}/")
+    _settle(page)
+    amounts = [Decimal(text) for text in ("1234.5", "0.00042", "99.99", "100", "0", "0.5", "7", "12345678", "0.0013")]
+    written = fmt.money_column(amounts)
+    texts = page.evaluate("texts => texts.sort((a, b) => a.localeCompare(b))", written)
+    assert texts == [text for _, text in sorted(zip(amounts, written, strict=True))]
 
 
 def test_no_page_talks_to_another_host_not_even_for_hostile_text(page, stack):

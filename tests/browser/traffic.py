@@ -68,6 +68,7 @@ def interaction(
         semconv.SESSION_ID: f"s{rng.randint(1, 90)}",
     }
     root = {
+        f"{semconv.TAG_PREFIX}tier": "pro" if sent % 2 else "free",
         semconv.INTERACTION: f"{feature} answer",
         f"{semconv.CONFIDENCE_PREFIX}verbalized": min(1.0, max(0.0, rng.gauss(0.8, 0.1))),
         **shared,
