@@ -265,6 +265,13 @@ class Client:
         except httpx.HTTPError:
             return False
 
+    def call(
+        self, method: str, path: str, *, body: Any = None, parameters: Mapping[str, Any] | None = None, project: str | None = None
+    ) -> Any:
+        """Any route of the API: its JSON, or None where the answer is empty."""
+        response = self._send(method, path, parameters=parameters, body=_jsonable(body), project=project)
+        return response.json() if response.content else None
+
     # --- Plumbing ----------------------------------------------------------------------------------------------------
     def _object(self, method: str, path: str, **request: Any) -> dict[str, Any]:
         response = self._send(method, path, **request)

@@ -37,7 +37,9 @@ UNREACHABLE: Final = 3
 _MODULES: Final = {
     "alerts": "spanledger.cli._alerts",
     "doctor": "spanledger.cli._doctor",
+    "prices": "spanledger.cli._prices",
     "query": "spanledger.cli._query",
+    "reprice": "spanledger.cli._reprice",
     "tail": "spanledger.cli._tail",
 }
 
