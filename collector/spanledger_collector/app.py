@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from spanledger_collector.alerts.loop import Evaluator
-from spanledger_collector.api import alerts, drift, feedback, health, otlp, prices, questions, reprices
+from spanledger_collector.api import alerts, costs, drift, feedback, health, otlp, prices, questions, reprices
 from spanledger_collector.api.guard import Guard, is_loopback
 from spanledger_collector.api.otlp_grpc import GrpcServer
 from spanledger_collector.api.problems import plain_problem, problem
@@ -72,7 +72,7 @@ def create_app(settings: Settings, started: Services | None = None) -> FastAPI:
         redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    for room in (otlp, questions, prices, reprices, feedback, alerts, drift, health):
+    for room in (otlp, questions, costs, prices, reprices, feedback, alerts, drift, health):
         app.include_router(room.router)
     app.add_middleware(Guard, key=key)
     _handle_errors(app)

@@ -197,6 +197,56 @@ _ALL: Final = (
         empty_is_zero=True,
         rising_is="bad",
     ),
+    Measure(
+        "estimated_cost_usd",
+        "Estimated cost",
+        Unit.USD,
+        "The part of cost that rests on estimated or incomplete token counts.",
+        calls="sumIf(cost_usd, cost_status = 'estimated')",
+        additive=True,
+    ),
+    Measure(
+        "estimated_share",
+        "Estimated share",
+        Unit.RATIO,
+        "Share of generations whose cost is estimated.",
+        calls=_ratio(f"countIf({_GENERATION} AND cost_status = 'estimated')", f"countIf({_GENERATION})"),
+        rising_is="bad",
+    ),
+    Measure(
+        "unpriced_share",
+        "Unpriced share",
+        Unit.RATIO,
+        "Share of generations whose cost is unknown.",
+        calls=_ratio(f"countIf({_GENERATION} AND cost_status = 'unpriced')", f"countIf({_GENERATION})"),
+        interactions=_ratio("sum(unpriced_generations)", "sum(generations)"),
+        rising_is="bad",
+    ),
+    *(
+        Measure(
+            f"cost_{kind}_usd",
+            f"Cost, {label}",
+            Unit.USD,
+            f"The part of cost that is {meaning}. With the other parts and the unsplit cost it makes up all cost.",
+            calls=_sum(f"cost_{kind}_usd"),
+            additive=True,
+        )
+        for kind, label, meaning in (
+            ("input", "input", "input outside caches, audio and images included"),
+            ("cache_read", "cache reads", "input read from caches"),
+            ("cache_write", "cache writes", "input written to caches"),
+            ("output", "output", "output, reasoning included"),
+            ("other", "fees", "searches, requests, tools and machine time"),
+        )
+    ),
+    Measure(
+        "cost_unsplit_usd",
+        "Cost, unsplit",
+        Unit.USD,
+        "The part of cost that came as one sum, such as a provider's own statement.",
+        calls="sumIf(cost_usd, isNull(cost_input_usd) AND isNull(cost_output_usd) AND isNull(cost_other_usd))",
+        additive=True,
+    ),
     # Tokens
     Measure(
         "input_tokens",

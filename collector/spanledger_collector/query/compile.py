@@ -5,18 +5,19 @@ parameter.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from spanledger_collector.query.route import Source, of_calls_only, route
+from spanledger_collector.query.route import Source, dimensions_of, of_calls_only, of_interactions_only, route
 from spanledger_schema.catalogue import (
     DIMENSIONS,
     TAG_DIMENSION_PREFIX,
     USER_FEEDBACK_SCOPE,
     Measure,
 )
-from spanledger_schema.query import Filter, Query
+from spanledger_schema.query import Filter, Query, QueryError
 from spanledger_schema.spans import INTERACTION_FIELDS
 
 CONFIDENCE_SOURCES: Final = "__confidence_sources"
@@ -67,6 +68,34 @@ def compile_query(query: Query, project: str) -> Sql:
     return _Compiler(query, project).compile()
 
 
+def interactions_about(query: Query, project: str, columns: Sequence[str]) -> Sql:
+    """The interactions that a query is about, as a relation: by a dimension of calls with only the group's money.
+
+    Args:
+        query: Its first measure, filters and range; a measure that interactions answer.
+        project: Whose they are.
+        columns: Columns of `interactions` to keep beside those that the query itself needs.
+
+    Raises:
+        QueryError: the filters do not go together.
+    """
+    compiler = _Compiler(query, project, columns)
+    (source,) = compiler.sources
+    return Sql(compiler.relation(source), compiler.parameters)
+
+
+def calls_about(query: Query, project: str) -> Sql:
+    """The calls that a query's filters and range are about, as a relation with all columns.
+
+    Raises:
+        QueryError: a filter is on something that only interactions have.
+    """
+    if names := of_interactions_only(dimensions_of(query)):
+        raise QueryError(f"this is computed from calls and cannot be filtered by {names[0]}, which interactions have")
+    compiler = _Compiler(query, project)
+    return Sql(compiler.relation(Source.CALLS), compiler.parameters)
+
+
 def bounded(value: datetime) -> datetime:
     """A time, or the nearest that the store's columns of time can hold."""
     return min(max(value if value.tzinfo else value.replace(tzinfo=UTC), _EARLIEST), _LATEST)
@@ -78,14 +107,23 @@ def bind_time(value: datetime) -> str:
 
 
 class _Compiler:
-    def __init__(self, query: Query, project: str) -> None:
+    def __init__(self, query: Query, project: str, columns: Sequence[str] = ()) -> None:
         self._query = query
         self._plan = route(query)
+        self._columns = columns
         self._parameters: dict[str, Any] = {"project": project}
         scoped = any(name == "feedback_source" for name in query.dimensions) or any(
             item.dimension == "feedback_source" for item in query.filters
         )
         self._scope = _ALL_FEEDBACK if scoped else list(USER_FEEDBACK_SCOPE)
+
+    @property
+    def sources(self) -> list[Source]:
+        return list(self._plan)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return self._parameters
 
     def compile(self) -> Sql:
         query = self._query
@@ -138,7 +176,7 @@ class _Compiler:
             columns.append(f"{hidden} AS {CONFIDENCE_SOURCES}")
         keys = (["time"] if query.granularity else []) + [f"d{index}" for index in range(len(query.dimensions))]
         grouped = f" GROUP BY {', '.join(keys)}" if keys else ""
-        return f"SELECT {', '.join(columns)} FROM {self._relation(source)}{grouped}"
+        return f"SELECT {', '.join(columns)} FROM {self.relation(source)}{grouped}"
 
     def _expression(self, measure: Measure, source: Source) -> str:
         sql = measure.calls if source is Source.CALLS else measure.interactions
@@ -174,7 +212,7 @@ class _Compiler:
         self._parameters[name] = value
         return f"{{{name}:{kind}}}"
 
-    def _relation(self, source: Source) -> str:
+    def relation(self, source: Source) -> str:
         if source is Source.CALLS:
             return f"calls FINAL WHERE {self._where(source)}"
         if source is Source.TOUCHED:
@@ -243,7 +281,7 @@ class _Compiler:
             if source is not Source.CALLS
             for measure in measures
         ]
-        texts = [*own]
+        texts = [*own, *self._columns]
         names = [*query.dimensions, *(item.dimension for item in query.filters)]
         texts += [DIMENSIONS[name].interactions or "" for name in names if name in DIMENSIONS]
         texts += (
