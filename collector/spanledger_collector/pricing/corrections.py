@@ -9,7 +9,8 @@ from functools import lru_cache
 from importlib import resources
 from typing import Any, Final, NamedTuple
 
-from spanledger_collector.pricing.rates import PER
+from spanledger_collector.pricing.rates import Price
+from spanledger_collector.pricing.user import parse_prices
 
 SOURCE: Final = "corrections"
 MODES: Final = ("batch", "flex", "priority", "fast")
@@ -21,7 +22,7 @@ class Hours(NamedTuple):
     days: frozenset[int]
     start: int
     end: int
-    prices: Mapping[str, Decimal]
+    prices: Mapping[str, Price]
 
 
 class Correction(NamedTuple):
@@ -31,7 +32,7 @@ class Correction(NamedTuple):
     models: tuple[str, ...]
     since: datetime | None
     until: datetime | None
-    prices: Mapping[str, Decimal]
+    prices: Mapping[str, Price]
     windows: tuple[Hours, ...] | None
     reason: str
     source: str
@@ -50,7 +51,7 @@ class ModeRule(NamedTuple):
     mode: str
     factor: Decimal
     keep: frozenset[str]
-    prices: Mapping[str, Decimal]
+    prices: Mapping[str, Price]
     reason: str
     source: str
     checked_on: str
@@ -88,7 +89,7 @@ def shipped() -> Corrections:
     """The file of this release.
 
     Raises:
-        ValueError: the file is wrong (a test reads it).
+        ValueError, InvalidQuestion: the file is wrong (a test reads it).
     """
     text = (resources.files("spanledger_collector.pricing") / "corrections.toml").read_text("utf-8")
     raw = tomllib.loads(text)
@@ -108,7 +109,7 @@ def _correction(entry: dict[str, Any]) -> Correction:
         tuple(entry["models"]),
         _time(entry.get("from")),
         _time(entry.get("until")),
-        _prices(entry["prices"]),
+        parse_prices(entry["prices"]),
         None if windows is None else tuple(hours for window in windows for hours in _hours(window)),
         entry["reason"],
         entry["source"],
@@ -126,7 +127,7 @@ def _mode(entry: dict[str, Any]) -> ModeRule:
         entry["mode"],
         Decimal(entry["factor"]),
         keep,
-        _prices(entry.get("prices", {})),
+        parse_prices(entry.get("prices")),
         entry["reason"],
         entry["source"],
         entry["checked_on"],
@@ -138,14 +139,8 @@ def _hours(window: dict[str, Any]) -> list[Hours]:
     found = []
     for text in window["hours"]:
         start, end = (int(part[:2]) * 60 + int(part[3:]) for part in text.split("-"))
-        found.append(Hours(days, start, end, _prices(window["prices"])))
+        found.append(Hours(days, start, end, parse_prices(window["prices"])))
     return found
-
-
-def _prices(raw: dict[str, str]) -> dict[str, Decimal]:
-    if unknown := sorted(set(raw) - set(PER)):
-        raise ValueError(f"{unknown[0]} is no kind of usage")
-    return {kind: Decimal(text) for kind, text in raw.items()}
 
 
 def _time(text: str | None) -> datetime | None:

@@ -184,20 +184,33 @@ def _hosts(provider: str, name: str) -> Iterator[tuple[str, str]]:
         return
     named = PROVIDERS.get(head, head) if slash else ""
     if slash and (named in PROVIDERS.values() or named in _EXTRA_HOSTS):
-        if named == provider or provider in ROUTERS or provider == "openai":
+        if provider in _CLOUDS and named in _MAKERS:
+            # A cloud's name of another maker's model.
+            yield provider, rest
+        elif named == provider or provider in ROUTERS or provider == "openai":
             # "openai" may be the client's library in front of a gateway; a model that is prefixed with its host is that host's.
             yield named, rest.removeprefix("models/")
         return
-    if provider in _SELF_HOSTED:
-        return
-    if ((owner := _owner(name)) and (provider in ROUTERS or (owner in _OWNERS_OF_CLOSED_MODELS and provider not in _HOSTS))) or (
-        provider == "openai" and owner and owner != "openai"
-    ):
+    owner = _owner(name)
+    if owner and owner != provider and provider not in _SELF_HOSTED and _may_serve(provider, owner):
         yield owner, name
 
 
 _EXTRA_HOSTS: Final = frozenset({"openrouter", "groq", "cerebras", "baseten", "databricks", "cloudflare", "cursor", "ovhcloud"})
+_CLOUDS: Final = frozenset({"azure", "google", "aws"})
+_MAKERS: Final = frozenset({"openai", "anthropic", "google", "mistral", "cohere", "deepseek", "x-ai", "meta"})
 _HOSTS: Final = frozenset(PROVIDERS.values()) | _EXTRA_HOSTS
+
+
+def _may_serve(provider: str, owner: str) -> bool:
+    """Whether a call that names this provider may have been served by the model's maker."""
+    if provider in ROUTERS or provider == "openai":
+        # Nobody in particular; or OpenAI's client library in front of somebody else.
+        return True
+    if owner == "aws":
+        # A maker's own client in front of Bedrock.
+        return provider in _MAKERS
+    return owner in _OWNERS_OF_CLOSED_MODELS and provider not in _HOSTS
 
 
 def _owner(name: str) -> str:

@@ -118,7 +118,7 @@ def parse_price(raw: Any, changed_at: int = 0) -> UserPrice:
         until,
         _amount(raw.get("multiplier"), "multiplier"),
         _price_as(raw.get("price_as")),
-        _prices(raw.get("prices")),
+        parse_prices(raw.get("prices")),
         _amount(raw.get("per_call"), "per_call"),
         _amount(raw.get("gpu_hour_usd"), "gpu_hour_usd"),
         _amount(raw.get("gpus"), "gpus") or Decimal(1),
@@ -170,7 +170,12 @@ def _check_whole(price: UserPrice) -> None:
         raise InvalidQuestion("A self-hosted model costs by the token (prices) or by the GPU hour (gpu_hour_usd), not both.")
 
 
-def _prices(raw: Any) -> dict[str, Price]:
+def parse_prices(raw: Any) -> dict[str, Price]:
+    """Prices by kind from texts, or from a base and what holds above which input.
+
+    Raises:
+        InvalidQuestion: what is wrong and what to write instead.
+    """
     if raw is None:
         return {}
     if not isinstance(raw, dict) or not raw:

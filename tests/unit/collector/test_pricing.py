@@ -65,6 +65,10 @@ class TestNames:
                 "bedrock/us-west-2/anthropic.claude-3-haiku-20240307-v1:0",
                 ("bedrock", "anthropic.claude-3-haiku-20240307-v1:0"),
             ),
+            ("anthropic", "us.anthropic.claude-opus-4-6-v1", ("bedrock", "us.anthropic.claude-opus-4-6-v1")),
+            ("vertex_ai", "anthropic/claude-sonnet-4-5", ("google", "claude-sonnet-4-5")),
+            ("azure.ai.inference", "openai/gpt-4o", ("azure", "gpt-4o")),
+            ("litellm", "azure/global-standard/gpt-4o", ("azure", "gpt-4o")),
             ("fireworks", "deepseek-v3p2", ("fireworks_ai", "accounts/fireworks/models/deepseek-v3p2")),
             ("azure", "gpt-4o-mini-2024-07-18.ft-0123456789abcdef", ("openai", "ft:gpt-4o-mini-2024-07-18:acme::id")),
         ],
@@ -151,6 +155,12 @@ class TestWhen:
     def test_hours_and_weekdays(self, at: str, cost: Decimal) -> None:
         assert million("deepseek", "deepseek-v4-flash", at) == cost
 
+    def test_long_context_had_a_price_while_its_beta_lasted(self) -> None:
+        model = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
+        assert million("bedrock", model, "2026-02-15T00:00:00Z") == Decimal("31.35")
+        assert million("bedrock", model, "2026-08-10T00:00:00Z") == Decimal("19.8")
+        assert million("google", "gemini-1.5-flash-8b", "2025-08-10T00:00:00Z") == Decimal("0.375")
+
     def test_the_alias_moved(self) -> None:
         assert million("mistral", "mistral-large-latest", "2025-11-01T00:00:00Z") == 8
         assert million("mistral", "mistral-large-latest", "2026-08-10T00:00:00Z") == 2
@@ -163,6 +173,7 @@ class TestModes:
         [
             ("openai", "gpt-4o", "batch", "2026-08-10T00:00:00Z", Decimal("6.25")),
             ("azure", "gpt-4o", "batch", "2026-08-10T00:00:00Z", Decimal("6.25")),
+            ("azure", "o3", "batch", AT, 5),
             ("openai", "gpt-5.6-luna", "batch", "2026-07-29T00:00:00Z", Decimal("5.5")),  # half of what it cost then
             ("anthropic", "claude-opus-4-1", "batch", "2025-12-01T00:00:00Z", 45),
             ("bedrock", "us.anthropic.claude-opus-4-6-v1", "batch", AT, Decimal("16.5")),
