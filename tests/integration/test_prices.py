@@ -185,10 +185,24 @@ class TestOwnPrices:
         # The older call keeps what it was settled with.
         assert collector.value("unpriced_generations", project) == 1
 
-    def test_how_it_was_processed_decides(self, collector: LiveCollector, project: str) -> None:
-        batch = chat(given=1_000_000, produced=0, spanledger__processing="batch")
-        collector.send(request(S(1, attrs=batch)), project)
-        assert collector.value("cost_usd", project) in ("1.25", "2.5")
+    @pytest.mark.parametrize(
+        ("more", "cost", "processing"),
+        [
+            ({"spanledger.processing": "batch"}, "1.25", "batch"),
+            ({"spanledger.service_tier": "priority"}, "4.25", "priority"),
+            ({"openai.response.service_tier": "default"}, "2.5", None),
+            ({"spanledger.usage.web_searches": 2}, "2.52", None),
+            ({"spanledger.usage.input_audio_tokens": 10}, None, None),
+        ],
+    )
+    def test_what_a_span_says_of_its_processing_and_usage_is_priced(
+        self, collector: LiveCollector, project: str, more: dict[str, Any], cost: str | None, processing: str | None
+    ) -> None:
+        collector.send(request(S(1, attrs=chat(given=1_000_000, produced=0) | more)), project)
+        (step,) = collector.get(f"/api/v1/interactions/{1:032x}", project)["spans"]
+        assert (step["cost_usd"], step["processing"]) == (cost, processing)
+        if cost is not None:
+            assert sum(Decimal(part) for part in step["cost"].values()) == Decimal(cost)
 
 
 def test_prices_survive_a_restart() -> None:

@@ -28,7 +28,7 @@ from spanledger_schema.spans import CallRow
 from spanledger_schema.tokens import CostStatus
 
 _LOGGER: Final = logging.getLogger(__name__)
-_TRACES_AT_ONCE: Final = 500
+_TRACES_AT_ONCE: Final = 2_000
 _WAIT_S: Final = 60.0
 _LOOK_EVERY_S: Final = 0.05
 _KEPT_MAX: Final = 200

@@ -145,7 +145,6 @@ class Settler:
     def settle_again(self, keys: Iterable[Key]) -> None:
         """Settle traces once more, with what is known now; what is the same is not written again."""
         self._again.extend(keys)
-        self._wake.set()
 
     def is_waiting(self, keys: Iterable[Key]) -> bool:
         """Whether any of these traces is not settled yet; ask twice, since one may be in hand just now."""
