@@ -77,6 +77,11 @@ class TestQuotes:
             "reason": None,
         }
 
+    def test_any_size_is_quoted(self, collector: LiveCollector) -> None:
+        question = {"provider": "openai", "model": "gpt-4o", "usage": {"input_tokens": 10**15, "output_tokens": 1}}
+        assert quote(collector, question)["cost_usd"] == "2500000000.00001"
+        assert quote(collector, question | {"usage": {"input_tokens": 0, "output_tokens": 0}})["cost_usd"] == "0"
+
     @pytest.mark.parametrize(
         ("change", "reason"),
         [

@@ -11,7 +11,7 @@ from spanledger_collector.pricing.rates import Card, Rates
 from spanledger_schema.tokens import CostStatus
 
 COST_PICO_MAX: Final = 10**18 - 1
-"""The largest cost of one call: a million USD."""
+"""The largest cost of a call that the ledger holds: a million USD."""
 _ESTIMATED: Final = str(CostStatus.ESTIMATED)
 _PRICED: Final = str(CostStatus.PRICED)
 NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
@@ -122,8 +122,6 @@ def charge(card: Card, counts: TokenCounts, is_estimated: bool = False, duration
             cost_read, cost_write = of_read * read, of_5m * write_5m + of_1h * write_1h
             savings = of_input * (read + write_5m + write_1h) - cost_read - cost_write
         total = cost_input + cost_read + cost_write + cost_output
-        if total > COST_PICO_MAX:
-            return unpriced("implausible_usage")
         status = _ESTIMATED if is_estimated else rates.status
         fields = (
             status, card.source, card.version, "",
@@ -151,8 +149,6 @@ def _charge_line_by_line(card: Card, rates: Rates, counts: TokenCounts, is_estim
     if card.per_second:
         cost_other += round(card.per_second * duration_ns * 1_000)
     total = cost_input + cost_read + cost_write + cost_output + cost_other
-    if total > COST_PICO_MAX:
-        return unpriced("implausible_usage")
     cached = read + write_5m + write_1h
     savings = round((rates.input or 0) * cached) - cost_read - cost_write if cached else 0
     return Priced(

@@ -9,7 +9,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Final
 
-from spanledger_collector.pricing.arithmetic import Priced, TokenCounts, charge, unpriced
+from spanledger_collector.pricing.arithmetic import COST_PICO_MAX, Priced, TokenCounts, charge, unpriced
 from spanledger_collector.pricing.compile import compile_shipped
 from spanledger_collector.pricing.names import candidates, provider_id
 from spanledger_collector.pricing.rates import Card, Period, Timeline, Window, compile_card, scale
@@ -22,6 +22,8 @@ _TIMELINES_MAX: Final = 20_000
 _SECONDS_PER_HOUR: Final = Decimal(3_600)
 _REPORTING_DIALECTS: Final = frozenset({"genai", "langfuse"})
 _REPORTING_PROVIDERS: Final = frozenset({"openrouter", "perplexity"})
+_COMPUTING_DIALECTS: Final = frozenset({"openlit", "openinference", "logfire", "pydantic_ai", "mlflow", "litellm", "lmnr"})
+"""Instrumentations whose costs are from their own price lists, whoever the provider is."""
 
 compiled: Final = lru_cache(maxsize=16_384)(compile_shipped)
 """`compile_shipped`, remembered: the shipped prices are the same for every project."""
@@ -32,7 +34,9 @@ def believes_reported(provider: str, dialect: str) -> bool:
 
     What instrumentations compute from their own price lists is not believed.
     """
-    return dialect in _REPORTING_DIALECTS or provider in _REPORTING_PROVIDERS
+    if dialect in _REPORTING_DIALECTS:
+        return True
+    return provider in _REPORTING_PROVIDERS and dialect not in _COMPUTING_DIALECTS
 
 
 class Book:
@@ -80,7 +84,7 @@ class Book:
             card = self.card(provider, model, start_ns, mode)
         if isinstance(card, str):
             return unpriced(card)
-        return charge(card, counts, is_estimated, duration_ns)
+        return _bounded(charge(card, counts, is_estimated, duration_ns))
 
     def price_step(self, kind: str, name: str, start_ns: int) -> Priced | None:
         """Price a tool's or a retrieval's call; None where the user has set no price for it."""
@@ -90,7 +94,7 @@ class Book:
         if timeline is None:
             timeline = self._remember((kind, name, ""), self._own(kind, frozenset({("", name.lower())}), None, "") or "unknown")
         card = timeline if isinstance(timeline, str) else timeline.at(start_ns)
-        return None if isinstance(card, str) else charge(card, TokenCounts(0))
+        return None if isinstance(card, str) else _bounded(charge(card, TokenCounts(0)))
 
     def card(self, provider: str, model: str, start_ns: int, mode: str = "") -> Card | str:
         """The card of a model at a time, or the reason why there is none."""
@@ -151,6 +155,11 @@ def names_of(provider: str, model: str) -> frozenset[tuple[str, str]]:
     """Every (provider, model) that a user's pattern may name this call by."""
     raw, name = provider.strip().lower(), model.strip().lower()
     return frozenset({(raw, name), (provider_id(provider), name), *candidates(provider, model)})
+
+
+def _bounded(priced: Priced) -> Priced:
+    """A cost as the ledger can hold it; what is larger is no call's."""
+    return unpriced("implausible_usage") if priced.total is not None and priced.total > COST_PICO_MAX else priced
 
 
 def _ns(at: datetime) -> int:

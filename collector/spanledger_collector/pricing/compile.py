@@ -1,5 +1,6 @@
 """A model of the price table, with our corrections, becomes a timeline of rate cards for one way of processing. Pure."""
 
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
@@ -11,6 +12,7 @@ from spanledger_collector.pricing.rates import PER, TOKENS, Card, Period, Price,
 from spanledger_collector.pricing.table import Listed
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_FREE: Final = re.compile(r"[\w.-]+/[\w.-]+:free")
 _EVERY_DAY: Final = frozenset(range(7))
 _MODE_WORDS: Final = {
     "": "", "standard": "", "default": "", "auto": "", "on_demand": "", "on-demand": "", "standard_only": "", "sync": "",
@@ -76,11 +78,9 @@ def _owner(listed: Listed, candidate: Candidate) -> str:
 
 
 def _free_variant(tried: list[Candidate]) -> Timeline | None:
-    """OpenRouter's `…:free` of a model that it serves."""
-    for candidate in tried:
-        base = candidate.model.removesuffix(":free")
-        if base != candidate.model and table.find(Candidate(candidate.provider, base)):
-            return Timeline([Period(0, _free_card())])
+    """OpenRouter's `vendor/model:free`: the name itself says that it costs nothing, whether or not the list has heard of it."""
+    if any(candidate.provider == "openrouter" and _FREE.fullmatch(candidate.model) for candidate in tried):
+        return Timeline([Period(0, _free_card())])
     return None
 
 
@@ -188,6 +188,9 @@ def _complete(prices: Prices, candidate: Candidate) -> Prices:
         whole.setdefault("cache_write_1h", scale(given, Decimal(2)))
     # Images that a chat model reads are tokens like others; Gemini says the same of sound and film where it lists no other price.
     whole.setdefault("input_image", given)
+    if candidate.model.startswith("gpt-image") and "output" in prices:
+        # All that they produce are images, and the list has that price as the output's.
+        whole.setdefault("output_image", prices["output"])
     if candidate.provider == "google":
         whole.setdefault("input_audio", given)
         whole.setdefault("input_video", given)

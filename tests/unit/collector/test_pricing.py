@@ -98,7 +98,8 @@ class TestNames:
             ("aws.bedrock", "arn:aws:bedrock:us-east-1:1:application-inference-profile/abc", "opaque_name"),
             ("openai", "", "no_model"),
             ("openai", "gpt", "unknown_model"),
-            ("openrouter", "made/up:free", "unknown_model"),
+            ("openrouter", "made-up:free", "unknown_model"),
+            ("openai", "made/up:free", "unknown_model"),
             ("", "x" * 10_000, "unknown_model"),
         ],
     )
@@ -226,6 +227,14 @@ class TestCounts:
             assert rest == (whole - audio if audio <= whole else None)
         assert rest is None or 0 <= rest <= whole
 
+    def test_images_that_are_produced(self) -> None:
+        assert usd(SHIPPED.price("openai", "gpt-image-1", ns(AT), TokenCounts(0, other={"output_image": 1_000_000}))) == 40
+
+    def test_the_name_of_what_is_free_says_so(self) -> None:
+        for model in ("meta-llama/llama-3.3-70b-instruct:free", "some/new-one:free"):
+            priced = SHIPPED.price("openrouter", model, ns(AT), COUNTS)
+            assert (priced.status, priced.total) == ("free", 0)
+
     def test_an_absurd_count_is_not_a_cost(self) -> None:
         assert SHIPPED.price("openai", "gpt-4o", ns(AT), TokenCounts(10**15)).reason == "implausible_usage"
 
@@ -300,6 +309,9 @@ class TestOwnPrices:
         assert free.status == "free"
         assert book.price_step("tool", "other", ns(AT)) is None
         assert million("openai", "web_search", AT, "", book) == "unknown_model"
+        absurd = self.book({"kind": "tool", "model": "x", "per_call": "1000000000"}).price_step("tool", "x", ns(AT))
+        assert absurd is not None
+        assert absurd.reason == "implausible_usage"
 
     @pytest.mark.parametrize(
         ("raw", "says"),
@@ -349,3 +361,7 @@ def test_a_reported_cost_is_believed_where_it_is_the_applications_own() -> None:
     assert (own.status, own.total) == ("reported", 123)
     foreign = SHIPPED.price("openai", "gpt-4o", ns(AT), counts, reported=123, dialect="openlit")
     assert (foreign.status, foreign.total) == ("priced", 350_000_000)
+    billed = SHIPPED.price("openrouter", "openai/gpt-4o", ns(AT), counts, reported=123, dialect="traceloop")
+    assert (billed.status, billed.total) == ("reported", 123)
+    computed = SHIPPED.price("openrouter", "openai/gpt-4o", ns(AT), counts, reported=123, dialect="openlit")
+    assert computed.status == "priced"
