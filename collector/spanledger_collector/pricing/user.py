@@ -256,7 +256,8 @@ def _time(value: Any, name: str) -> datetime | None:
         at = datetime.fromisoformat(value)
     except (TypeError, ValueError):
         raise InvalidQuestion(f"{name} is a time such as 2026-07-01 or 2026-07-01T12:00:00Z.") from None
-    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    # Whole seconds, as in what is shown.
+    at = (at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)).replace(microsecond=0)
     if not 1990 <= at.year <= 2200:
         raise InvalidQuestion(f"{name} lies between 1990 and 2200.")
     return at

@@ -284,6 +284,11 @@ class TestOwnPrices:
         free = book.price("openai", "gpt-4o", ns("2026-06-15T00:00:00Z"), COUNTS)
         assert (free.status, free.source) == ("free", "user")
 
+    def test_it_begins_with_its_second(self) -> None:
+        book = self.book({"model": "gpt-4o", "multiplier": "0", "valid_from": "2026-06-01T12:00:00.5+02:00"})
+        times = ("2026-06-01T09:59:59Z", "2026-06-01T10:00:00Z")
+        assert [million("openai", "gpt-4o", at, "", book) for at in times] == [Decimal("12.5"), 0]
+
     def test_steps_fees_and_calls(self) -> None:
         step = {"price": "1", "above": [{"above_input_tokens": 1000, "price": "2"}]}
         book = self.book({"model": "mine", "prices": {"input": step, "output": "0", "web_searches": "10"}, "per_call": "0.5"})
