@@ -1,5 +1,6 @@
 """The only composition root: settings in, application out."""
 
+import asyncio
 import gc
 import logging
 from collections.abc import AsyncIterator
@@ -12,12 +13,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from spanledger_collector.alerts.loop import Evaluator
-from spanledger_collector.api import alerts, costs, drift, feedback, health, otlp, prices, questions, reprices
+from spanledger_collector.api import alerts, costs, drift, feedback, health, otlp, prices, quarantine, questions, reprices
+from spanledger_collector.api.drain import drain_spool
 from spanledger_collector.api.guard import Guard, is_loopback
 from spanledger_collector.api.otlp_grpc import GrpcServer
 from spanledger_collector.api.problems import plain_problem, problem
 from spanledger_collector.api.services import Services
 from spanledger_collector.errors import CannotStart, InvalidQuestion, SpanledgerError
+from spanledger_collector.ingest.account import Account
 from spanledger_collector.ingest.intake import Intake
 from spanledger_collector.ingest.writer import Writer
 from spanledger_collector.settings import Settings
@@ -28,6 +31,7 @@ from spanledger_collector.store.compact import Compactor
 from spanledger_collector.store.migrate import migrate
 from spanledger_collector.store.open import open_store
 from spanledger_collector.store.protocol import Store
+from spanledger_collector.store.spool import Spool
 from spanledger_collector.telemetry import Counters
 from spanledger_schema.query import QueryError
 
@@ -57,9 +61,11 @@ def create_app(settings: Settings, started: Services | None = None) -> FastAPI:
         if settings.grpc_port is not None:
             grpc = GrpcServer(parts, settings.host, settings.grpc_port, key)
             await grpc.start()
+        drain = asyncio.create_task(drain_spool(parts))
         try:
             yield
         finally:
+            drain.cancel()
             if grpc is not None:
                 await grpc.stop()
             stop(parts)
@@ -72,7 +78,7 @@ def create_app(settings: Settings, started: Services | None = None) -> FastAPI:
         redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    for room in (otlp, questions, costs, prices, reprices, feedback, alerts, drift, health):
+    for room in (otlp, questions, costs, prices, reprices, quarantine, feedback, alerts, drift, health):
         app.include_router(room.router)
     app.add_middleware(Guard, key=key)
     _handle_errors(app)
@@ -97,6 +103,7 @@ def start(settings: Settings, store: Store | None = None) -> Services:
     store = store or open_store(settings)
     try:
         migrate(store)
+        spool = Spool(settings.data_dir / "spool", store.name, settings.spool_bytes_max)
         counters = Counters()
         books = Books(store, watches=settings.clickhouse_url is not None)
         books.start()
@@ -116,11 +123,12 @@ def start(settings: Settings, store: Store | None = None) -> Services:
     except SpanledgerError:
         store.close()
         raise
-    writer = Writer(store, settler, counters, rows_max=settings.group_rows_max, wait_s=settings.group_wait_s)
+    account = Account(spool.waiting_spans(), spool.refused_spans())
+    writer = Writer(store, settler, counters, spool, rows_max=settings.group_rows_max, wait_s=settings.group_wait_s)
     writer.start()
     intake = Intake(decompressed_bytes_max=settings.decompressed_bytes_max, spans_max=settings.request_spans_max)
     repricer = Repricer(store, settler, books)
-    return Services(settings, store, counters, books, settler, repricer, writer, intake, evaluator, compactor)
+    return Services(settings, store, counters, books, settler, repricer, spool, account, writer, intake, evaluator, compactor)
 
 
 def stop(parts: Services) -> None:
@@ -132,6 +140,7 @@ def stop(parts: Services) -> None:
     parts.writer.stop()
     parts.settler.stop()
     parts.books.stop()
+    parts.spool.close()
     parts.store.close()
 
 

@@ -39,6 +39,12 @@ class Settings(BaseSettings):
     open_bytes_max: Annotated[
         int, Field(gt=0, description="Most bytes of request bodies being worked on; above it the answer is 503.")
     ] = 96 * MIB
+    spool_bytes_max: Annotated[int, Field(ge=0, description="Most bytes of requests that wait while the store is away.")] = (
+        512 * MIB
+    )
+    spool_after_s: Annotated[
+        float, Field(gt=0, description="A request that the store keeps waiting this long waits on disk.")
+    ] = 5.0
     group_rows_max: Annotated[int, Field(gt=0, description="Most spans in one group commit.")] = 8_192
     group_wait_s: Annotated[float, Field(ge=0, description="How long a group waits for requests that are being read.")] = 0.05
     settle_every_s: Annotated[float, Field(gt=0, description="How often finished traces are settled.")] = 0.25

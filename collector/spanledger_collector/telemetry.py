@@ -14,6 +14,9 @@ from collections import defaultdict, deque
 _HELP = {
     "spanledger_spans_received_total": "Spans in requests that were read.",
     "spanledger_spans_stored_total": "Spans that are durable; includes copies of spans already stored.",
+    "spanledger_spans_quarantined_total": "Spans that the store refused for their content.",
+    "spanledger_requests_spooled_total": "Requests that wait, or waited, on disk for the store, by route.",
+    "spanledger_spool_bytes": "Bytes of requests that wait for the store.",
     "spanledger_spans_rejected_total": "Spans refused, by reason.",
     "spanledger_logs_received_total": "Log records in requests that were read.",
     "spanledger_requests_refused_total": "Requests refused as a whole, by reason.",

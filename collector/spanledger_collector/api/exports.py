@@ -1,14 +1,24 @@
-"""What happens to an OTLP export, over HTTP and gRPC alike: read it, store it, and say what was refused."""
+"""What happens to an OTLP export, over HTTP and gRPC alike: read it, store it or let it wait on disk, and say what was refused.
+
+An answer means that it is durable: in the store, or in the spool while the store is away. What can be stored goes past what
+waits only when nothing waits, so that requests reach the store in the order of their arrival.
+"""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Sequence
 
+import orjson
+
 from spanledger_collector.api.services import Services
-from spanledger_collector.ingest.judgements import FEEDBACK_FIELDS, Judgement
+from spanledger_collector.errors import StoreUnavailable
+from spanledger_collector.ingest.intake import JSON
+from spanledger_collector.ingest.judgements import FEEDBACK_FIELDS, Judgement, read_judgement
 from spanledger_collector.ingest.logs import LogParcel
+from spanledger_collector.ingest.writer import Parcel
 from spanledger_collector.store import arrow
 from spanledger_collector.store.ledger import NOTE_FIELDS
+from spanledger_collector.store.spool import FEEDBACK, LOGS, TRACES, Waiting
 
 _WORDS = {
     "invalid_id": "a trace id has 16 bytes, a span id 8, and neither is zero",
@@ -17,7 +27,7 @@ _WORDS = {
 
 
 async def accept_traces(parts: Services, body: Awaitable[bytes], kind: str, encoding: str, project: str) -> tuple[int, str]:
-    """Store the spans of an export request; when it returns they are on disk.
+    """Keep the spans of an export request; when it returns they are durable.
 
     Args:
         parts: The collector.
@@ -30,7 +40,8 @@ async def accept_traces(parts: Services, body: Awaitable[bytes], kind: str, enco
         How many spans were refused, and why.
 
     Raises:
-        SpanledgerError: the whole request is refused, or cannot be stored now.
+        SpanledgerError: the whole request is refused, or cannot be kept now.
+
     """
     received_at = time.time_ns()
     parts.writer.opened()
@@ -39,23 +50,19 @@ async def accept_traces(parts: Services, body: Awaitable[bytes], kind: str, enco
         read = await body
         size = len(read)
         parts.open_bytes += size
-        loop = asyncio.get_running_loop()
-        parcel, rejected = await loop.run_in_executor(
-            parts.decode_pool, parts.intake.traces, read, kind, encoding, project, received_at
-        )
+        parcel, rejected = await _decode(parts, read, kind, encoding, project, received_at)
         parts.counters.add("spanledger_spans_received_total", (len(parcel.rows) if parcel else 0) + sum(rejected.values()))
         for reason, count in rejected.items():
             parts.counters.add("spanledger_spans_rejected_total", count, reason=reason)
         commit = None
-        if parcel is not None:
+        if parcel is not None and not parts.is_store_away:
             commit = asyncio.ensure_future(parts.writer.commit(parcel))
             await asyncio.sleep(0)
         parts.writer.closed()
         is_open = False
-        if commit is not None:
-            await commit
-        if parcel is not None and parcel.judgements:
-            await store_judgements(parts, parcel.judgements, received_at)
+        if parcel is not None:
+            request = Waiting(TRACES, project, kind, encoding, received_at, len(parcel.rows), read)
+            await _commit_or_wait(parts, commit, parcel, request)
     finally:
         parts.open_bytes -= size
         if is_open:
@@ -64,11 +71,61 @@ async def accept_traces(parts: Services, body: Awaitable[bytes], kind: str, enco
     return sum(rejected.values()), message
 
 
-async def accept_logs(parts: Services, body: Awaitable[bytes], kind: str, encoding: str, project: str) -> tuple[int, str]:
-    """Store what log records say of spans; when it returns it is on disk. Returns how many were refused, and why.
+async def _decode(
+    parts: Services, body: bytes, kind: str, encoding: str, project: str, received_at: int
+) -> tuple[Parcel | None, dict[str, int]]:
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(parts.decode_pool, parts.intake.traces, body, kind, encoding, project, received_at)
+
+
+async def _commit_or_wait(parts: Services, commit: "asyncio.Future[None] | None", parcel: Parcel, request: Waiting) -> None:
+    if commit is not None:
+        try:
+            # A commit that takes too long goes on; what it stores then is stored a second time by the drain, which counts once.
+            await asyncio.wait_for(asyncio.shield(commit), parts.settings.spool_after_s)
+            parts.account.accept(request.project, stored=len(parcel.rows), quarantined=parcel.refused)
+            if parcel.judgements:
+                await store_judgements(parts, parcel.judgements, request.received_at)
+            return
+        except (StoreUnavailable, TimeoutError):
+            commit.add_done_callback(_forget)
+            parts.is_store_away = True
+    await _wait_on_disk(parts, request)
+    parts.account.accept(request.project, pending=request.items)
+
+
+def _forget(commit: "asyncio.Future[None]") -> None:
+    if not commit.cancelled():
+        commit.exception()
+
+
+async def _wait_on_disk(parts: Services, request: Waiting) -> None:
+    await asyncio.to_thread(parts.spool.put, request)
+    parts.counters.add("spanledger_requests_spooled_total", route=request.route)
+
+
+async def store_traces(parts: Services, request: Waiting) -> tuple[int, int]:
+    """Store the spans of a request that waited. Returns how many were stored, and how many are in quarantine.
 
     Raises:
-        SpanledgerError: the whole request is refused, or cannot be stored now.
+        StoreUnavailable: the store does not take them now.
+
+    """
+    parcel, _ = await _decode(parts, request.body, request.media_type, request.encoding, request.project, request.received_at)
+    if parcel is None:
+        return 0, 0
+    await parts.writer.commit(parcel)
+    if parcel.judgements:
+        await store_judgements(parts, parcel.judgements, request.received_at)
+    return len(parcel.rows), parcel.refused
+
+
+async def accept_logs(parts: Services, body: Awaitable[bytes], kind: str, encoding: str, project: str) -> tuple[int, str]:
+    """Keep what log records say of spans; when it returns it is durable. Returns how many were refused, and why.
+
+    Raises:
+        SpanledgerError: the whole request is refused, or cannot be kept now.
+
     """
     received_at = time.time_ns()
     size = 0
@@ -76,30 +133,100 @@ async def accept_logs(parts: Services, body: Awaitable[bytes], kind: str, encodi
         read = await body
         size = len(read)
         parts.open_bytes += size
-        loop = asyncio.get_running_loop()
-        parcel: LogParcel = await loop.run_in_executor(
-            parts.decode_pool, parts.intake.logs, read, kind, encoding, project, received_at
-        )
+        request = Waiting(LOGS, project, kind, encoding, received_at, 0, read)
+        parcel = await _read_logs(parts, request)
         parts.counters.add("spanledger_logs_received_total", parcel.count)
-        if parcel.content is not None:
-            await asyncio.to_thread(parts.store.insert, "span_content", parcel.content, "logs")
-        if parcel.judgements:
-            await store_judgements(parts, parcel.judgements, received_at)
-        if parcel.notes:
-            rows = [(project, *note, received_at, received_at) for note in parcel.notes]
-            await asyncio.to_thread(parts.store.insert, "span_notes", arrow.table(rows, NOTE_FIELDS), "logs")
-            for note in parcel.notes:
-                parts.settler.note(project, note, received_at)
+        await _store_or_wait(parts, request, parcel)
     finally:
         parts.open_bytes -= size
     return 0, ""
+
+
+async def _store_or_wait(parts: Services, request: Waiting, parcel: LogParcel) -> None:
+    if not parts.is_store_away:
+        try:
+            await _keep_logs(parts, request, parcel)
+            return
+        except StoreUnavailable:
+            parts.is_store_away = True
+    await _wait_on_disk(parts, request)
+
+
+async def store_logs(parts: Services, request: Waiting) -> tuple[int, int]:
+    """Store what the log records of a request that waited say.
+
+    Raises:
+        StoreUnavailable: the store does not take them now.
+
+    """
+    await _keep_logs(parts, request, await _read_logs(parts, request))
+    return 0, 0
+
+
+async def _read_logs(parts: Services, request: Waiting) -> LogParcel:
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(
+        parts.decode_pool,
+        parts.intake.logs,
+        request.body,
+        request.media_type,
+        request.encoding,
+        request.project,
+        request.received_at,
+    )
+
+
+async def _keep_logs(parts: Services, request: Waiting, parcel: LogParcel) -> None:
+    if parcel.content is not None:
+        await asyncio.to_thread(parts.store.insert, "span_content", parcel.content, "logs")
+    if parcel.judgements:
+        await store_judgements(parts, parcel.judgements, request.received_at)
+    if parcel.notes:
+        rows = [(request.project, *note, request.received_at, request.received_at) for note in parcel.notes]
+        await asyncio.to_thread(parts.store.insert, "span_notes", arrow.table(rows, NOTE_FIELDS), "logs")
+        for note in parcel.notes:
+            parts.settler.note(request.project, note, request.received_at)
+
+
+async def accept_feedback(parts: Services, items: Sequence[object], project: str) -> list[Judgement]:
+    """Keep judgements; when it returns they are durable.
+
+    Raises:
+        InvalidQuestion: one of them cannot be read.
+        SpanledgerError: they cannot be kept now.
+
+    """
+    received_at = time.time_ns()
+    judgements = [read_judgement(item, project, received_at) for item in items]
+    if not parts.is_store_away:
+        try:
+            await store_judgements(parts, judgements, received_at)
+            return judgements
+        except StoreUnavailable:
+            parts.is_store_away = True
+    await _wait_on_disk(parts, Waiting(FEEDBACK, project, JSON, "", received_at, 0, orjson.dumps(items)))
+    return judgements
+
+
+async def store_feedback(parts: Services, request: Waiting) -> tuple[int, int]:
+    """Store judgements that waited.
+
+    Raises:
+        StoreUnavailable: the store does not take them now.
+
+    """
+    items = orjson.loads(request.body)
+    judgements = [read_judgement(item, request.project, request.received_at) for item in items]
+    await store_judgements(parts, judgements, request.received_at)
+    return 0, 0
 
 
 async def store_judgements(parts: Services, judgements: Sequence[Judgement], received_at: int) -> None:
     """Store feedback, and have it counted.
 
     Raises:
-        SpanledgerError: it cannot be stored now.
+        StoreUnavailable: it cannot be stored now.
+
     """
     table = arrow.table([tuple(judgement) for judgement in judgements], FEEDBACK_FIELDS)
     await asyncio.to_thread(parts.store.insert, "feedback", table, "feedback")

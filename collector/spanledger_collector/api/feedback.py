@@ -1,16 +1,14 @@
 """Feedback: judgements on interactions and spans."""
 
-import time
 from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request
 
-from spanledger_collector.api.exports import store_judgements
+from spanledger_collector.api.exports import accept_feedback
 from spanledger_collector.api.otlp import read_body
 from spanledger_collector.api.services import ProjectDep, ServicesDep
 from spanledger_collector.errors import BadRequest, InvalidQuestion
-from spanledger_collector.ingest.judgements import read_judgement
 
 router = APIRouter(prefix="/api/v1", tags=["Feedback"])
 
@@ -39,7 +37,5 @@ async def post_feedback(request: Request, parts: ServicesDep, project: ProjectDe
     items = items if isinstance(items, list) else [items]
     if not 1 <= len(items) <= _ITEMS_MAX:
         raise InvalidQuestion(f"Send 1 to {_ITEMS_MAX:,} judgements.")
-    now_ns = time.time_ns()
-    judgements = [read_judgement(item, project, now_ns) for item in items]
-    await store_judgements(parts, judgements, now_ns)
+    judgements = await accept_feedback(parts, items, project)
     return {"accepted": len(judgements), "ids": [judgement.feedback_id for judgement in judgements]}

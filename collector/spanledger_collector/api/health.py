@@ -34,7 +34,8 @@ async def readyz(parts: ServicesDep) -> JSONResponse:
 async def metrics(parts: ServicesDep) -> Response:
     """Prometheus text of the collector's own counters."""
     parts.counters.put("spanledger_open_request_bytes", parts.open_bytes)
-    return Response(parts.counters.prometheus(), media_type="text/plain; version=0.0.4")
+    parts.counters.put("spanledger_spool_bytes", parts.spool.waiting_bytes)
+    return Response(parts.counters.prometheus() + parts.account.prometheus(), media_type="text/plain; version=0.0.4")
 
 
 @router.get("/api/v1/status", summary="Status", tags=["Questions"])
@@ -53,7 +54,10 @@ async def status(parts: ServicesDep) -> dict[str, Any]:
         "spans_per_minute": counters.spans_per_minute(),
         "data_through": through,
         "pending_traces": parts.settler.pending,
-        "accepted_spans": int(counters.get("spanledger_spans_stored_total")),
+        "accepted_spans": parts.account.total("accepted"),
+        "waiting_spans": parts.account.total("pending"),
+        "quarantined_spans": parts.account.total("quarantined"),
+        "spool_bytes": parts.spool.waiting_bytes,
         "rejected_spans": int(counters.get("spanledger_spans_rejected_total")),
         "store": "embedded" if parts.settings.clickhouse_url is None else "server",
     }

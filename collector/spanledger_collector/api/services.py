@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 
 from spanledger_collector.alerts.loop import Evaluator
 from spanledger_collector.errors import BadRequest
+from spanledger_collector.ingest.account import Account
 from spanledger_collector.ingest.intake import Intake
 from spanledger_collector.ingest.writer import Writer
 from spanledger_collector.settings import Settings
@@ -16,6 +17,7 @@ from spanledger_collector.settle.reprice import Repricer
 from spanledger_collector.settle.run import Settler
 from spanledger_collector.store.compact import Compactor
 from spanledger_collector.store.protocol import Store
+from spanledger_collector.store.spool import Spool
 from spanledger_collector.telemetry import Counters
 from spanledger_schema.semconv import DEFAULT_PROJECT, PROJECT_HEADER
 
@@ -30,12 +32,15 @@ class Services:
     books: Books
     settler: Settler
     repricer: Repricer
+    spool: Spool
+    account: Account
     writer: Writer
     intake: Intake
     evaluator: Evaluator
     compactor: Compactor
     decode_pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "decode"))
     open_bytes: int = 0
+    is_store_away: bool = False
 
 
 def services(request: Request) -> Services:

@@ -22,6 +22,7 @@ from spanledger_collector.ingest.judgements import Judgement
 from spanledger_collector.settle.run import Settler
 from spanledger_collector.store.partitions import insert_by_days
 from spanledger_collector.store.protocol import Store
+from spanledger_collector.store.spool import Refused, Spool
 from spanledger_collector.telemetry import Counters
 from spanledger_schema.spans import SpanRow
 
@@ -37,6 +38,7 @@ class Parcel:
     content: pa.Table | None
     received_at: int
     judgements: Sequence[Judgement] = ()
+    refused: int = 0
     token: int = 0
     future: "asyncio.Future[None] | None" = None
 
@@ -44,11 +46,12 @@ class Parcel:
 class Writer:
     """The committing thread and its queue."""
 
-    def __init__(self, store: Store, settler: Settler, counters: Counters, *, rows_max: int, wait_s: float) -> None:
+    def __init__(self, store: Store, settler: Settler, counters: Counters, spool: Spool, *, rows_max: int, wait_s: float) -> None:
         """Prepare; see `Settings` for the limits."""
         self._store = store
         self._settler = settler
         self._counters = counters
+        self._spool = spool
         self._rows_max = rows_max
         self._wait_s = wait_s
         self._queue: deque[Parcel] = deque()
@@ -83,11 +86,10 @@ class Writer:
             self._changed.notify_all()
 
     async def commit(self, parcel: Parcel) -> None:
-        """Wait until the parcel is durable.
+        """Wait until the parcel is durable: its rows in the store, or in quarantine where the store refuses them.
 
         Raises:
             StoreUnavailable: the store does not take it now; send it again.
-            StoreRefused: the store refuses these rows.
         """
         parcel.future = asyncio.get_running_loop().create_future()
         parcel.token = self._settler.depart(parcel.received_at)
@@ -137,10 +139,9 @@ class Writer:
         self._counters.add("spanledger_commit_groups_total")
         try:
             self._insert(group)
-        except StoreRefused as error:
+        except StoreRefused as refusal:
             if len(group) == 1:
-                _LOGGER.error("the store refused a request of %d spans", len(group[0].rows))
-                self._answer(group, error)
+                self._salvage(group[0], refusal)
             else:
                 # One request that the store refuses must not cost the others.
                 for parcel in group:
@@ -156,6 +157,54 @@ class Writer:
             return
         self._counters.stored(sum(len(parcel.rows) for parcel in group))
         self._answer(group, None)
+
+    def _salvage(self, parcel: Parcel, refusal: StoreRefused) -> None:
+        """Store what can be stored of a parcel that the store refuses; the spans that it refuses go to quarantine."""
+        try:
+            lost = self._bisect(parcel, list(range(len(parcel.rows))), refusal)
+        except SpanledgerError as error:
+            self._answer([parcel], error)
+            return
+        parcel.refused = len(lost)
+        parcel.rows = [row for place, row in enumerate(parcel.rows) if place not in lost]
+        self._counters.stored(len(parcel.rows))
+        self._counters.add("spanledger_spans_quarantined_total", len(lost))
+        _LOGGER.error("the store refused %d spans; they are in quarantine", len(lost))
+        self._answer([parcel], None)
+
+    def _bisect(self, parcel: Parcel, places: list[int], refusal: StoreRefused) -> set[int]:
+        """Insert the rows at some places in halves; the places of rows that the store refuses by themselves."""
+        if len(places) == 1:
+            self._quarantine(parcel, places[0], refusal)
+            return set(places)
+        lost: set[int] = set()
+        middle = len(places) // 2
+        for half in (places[:middle], places[middle:]):
+            try:
+                self._insert([self._part(parcel, half)])
+            except StoreRefused as again:
+                lost |= self._bisect(parcel, half, again)
+        return lost
+
+    def _part(self, parcel: Parcel, places: list[int]) -> Parcel:
+        rows = [parcel.rows[place] for place in places]
+        content = parcel.content
+        if content is not None:
+            wanted = {(row.trace_id, row.span_id) for row in rows}
+            pairs = zip(content.column("trace_id").to_pylist(), content.column("span_id").to_pylist(), strict=True)
+            content = content.filter(pa.array([pair in wanted for pair in pairs], pa.bool_()))
+        return Parcel(
+            rows, parcel.spans.take(places), content if content is None or content.num_rows else None, parcel.received_at
+        )
+
+    def _quarantine(self, parcel: Parcel, place: int, refusal: StoreRefused) -> None:
+        part = self._part(parcel, [place])
+        row = parcel.rows[place]
+        self._spool.quarantine(
+            Refused(
+                row.project, row.trace_id, row.span_id, row.name, refusal.detail, parcel.received_at, part.spans, part.content
+            )
+        )
 
     def _insert(self, group: list[Parcel]) -> None:
         contents = [parcel.content for parcel in group if parcel.content is not None]

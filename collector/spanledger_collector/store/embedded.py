@@ -4,16 +4,19 @@ Limits that shape it: one process may open a data folder and one folder per proc
 one call at a time. So there are write handles by lane and a small pool of read handles. `readonly=2` on the read handles
 refuses writes while per-query limits still work.
 
-Inserts go through chDB's streaming insert in Arrow format. The driver's own insert writes the payload, prompts included, to a
-temporary file first; the streaming one does not, and is no slower (`docs/adr/0002`).
+Inserts read Arrow from a file that exists in memory only. The driver's own insert writes the payload, prompts included, to a
+temporary file on disk; chDB's streaming insert hides what goes wrong in the table and reports rows that it did not write
+(`docs/adr/0002`).
 """
 
 import fcntl
 import os
 import queue
 import shutil
+import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -84,6 +87,11 @@ class EmbeddedStore:
             self._readers.put(self._open(self._read_settings, use=True))
         self._reader_count = read_handles
 
+    @property
+    def name(self) -> str:
+        """See `Store.name`."""
+        return self._database
+
     def _open(self, settings: Mapping[str, Any], *, use: bool = False) -> Client:
         client = get_client(
             interface="chdb", path=str(self._folder / "clickhouse"), tz_mode="aware", chdb_options=self._engine_options
@@ -107,16 +115,10 @@ class EmbeddedStore:
         """See `Store.insert`."""
         client = self._lane(lane)
         columns = ", ".join(_identifier(name) for name in rows.column_names)
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, rows.schema) as stream:
-            stream.write_table(rows)
         handle = client._backend._handle  # type: ignore[attr-defined]
-        with handle.lock:
+        with _in_memory(rows) as path, handle.lock:
             try:
-                inserter = handle.conn.send_insert(f"INSERT INTO {_identifier(table)} ({columns})", "ArrowStream")
-                with inserter:
-                    inserter.append(sink.getvalue().to_pybytes())
-                    inserter.finish()
+                handle.conn.query(f"INSERT INTO {_identifier(table)} ({columns}) FROM INFILE '{path}' FORMAT ArrowStream")
             except (ClickHouseError, RuntimeError) as error:
                 raise translate(error, reading=False) from error
 
@@ -152,6 +154,26 @@ class EmbeddedStore:
         for client in clients:
             client.close()
         self._lock_file.close()
+
+
+@contextmanager
+def _in_memory(rows: pa.Table) -> Iterator[str]:
+    """The path of a file with the rows as Arrow. Where the system has no files in memory it lies in the private folder."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, rows.schema) as stream:
+        stream.write_table(rows)
+    if hasattr(os, "memfd_create"):
+        descriptor, path = os.memfd_create("rows"), None
+    else:
+        descriptor, path = tempfile.mkstemp(suffix=".arrow")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(sink.getvalue())
+            file.flush()
+            yield path or f"/proc/self/fd/{descriptor}"
+    finally:
+        if path is not None:
+            Path(path).unlink(missing_ok=True)
 
 
 def _identifier(name: str) -> str:

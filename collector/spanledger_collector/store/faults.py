@@ -6,6 +6,9 @@ from spanledger_collector.errors import QueryTooExpensive, SpanledgerError, Stor
 
 _EXPENSIVE = {158, 159, 160, 241, 396, 307}
 """TOO_MANY_ROWS, TIMEOUT_EXCEEDED, TOO_SLOW, MEMORY_LIMIT_EXCEEDED, TOO_MANY_ROWS_OR_BYTES, TOO_MANY_BYTES."""
+_POISON = {6, 27, 33, 36, 38, 41, 53, 69, 70, 72, 117, 131, 321, 349, 407, 469}
+"""What is wrong with the rows themselves: cannot parse or convert, bad argument, too large, null, overflow, constraint.
+Whatever else goes wrong with an insert may pass, and the same rows are sent again."""
 _AWAY = {202, 209, 210, 225, 242, 243, 252, 279, 425, 999}
 """Too many queries, network trouble, Keeper away, read-only table, no space, too many parts, shards away."""
 
@@ -19,11 +22,13 @@ def translate(error: Exception, *, reading: bool) -> SpanledgerError:
         return QueryTooExpensive("It took too long or needed too much memory; ask for a shorter range or fewer groups.")
     if code in _AWAY or code in _EXPENSIVE or isinstance(error, OperationalError) or code is None:
         return StoreUnavailable("The store does not take this now; try again in a few seconds.")
+    if not reading and code not in _POISON:
+        return StoreUnavailable(f"The store does not take this now (ClickHouse code {code}); try again in a few seconds.")
     return StoreRefused(f"The store refused a statement (ClickHouse code {code}).")
 
 
 def _code_in(message: str) -> int | None:
-    # The streaming insert of chDB raises RuntimeError with ClickHouse's "Code: N." in the text, the only place it is given.
+    # chDB raises RuntimeError with ClickHouse's "Code: N." in the text, the only place where it is given.
     _, found, rest = message.partition("Code: ")
     digits = rest[:6].split(".")[0].strip() if found else ""
     return int(digits) if digits.isdecimal() else None

@@ -13,6 +13,11 @@ import pyarrow as pa
 class Store(Protocol):
     """One ClickHouse: embedded or a server."""
 
+    @property
+    def name(self) -> str:
+        """What distinguishes this store from others that share a data folder."""
+        ...
+
     def insert(self, table: str, rows: pa.Table, lane: str) -> None:
         """Insert rows; durable (fsynced) when it returns.
 

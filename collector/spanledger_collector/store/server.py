@@ -47,6 +47,11 @@ class ServerStore:
             host = urlsplit(url).hostname
             raise CannotStart(f"The ClickHouse server at {host} cannot be used ({type(error).__name__}).") from error
 
+    @property
+    def name(self) -> str:
+        """See `Store.name`."""
+        return "server"
+
     def _open(self, settings: Mapping[str, Any]) -> Client:
         return get_client(dsn=self._url, settings=dict(settings), tz_mode="aware", autogenerate_session_id=False)
 

@@ -1,0 +1,63 @@
+"""What waited while the store was away goes in when it is back: in order of arrival, with back-off while it is not."""
+
+import asyncio
+import logging
+import random
+from typing import Final
+
+from spanledger_collector.api.exports import store_feedback, store_logs, store_traces
+from spanledger_collector.api.services import Services
+from spanledger_collector.errors import SpanledgerError, StoreUnavailable
+from spanledger_collector.store.spool import FEEDBACK, LOGS, TRACES, Waiting
+
+_LOGGER: Final = logging.getLogger(__name__)
+_LOOK_EVERY_S: Final = 0.2
+_BACK_OFF_S: Final = (0.25, 15.0)
+_AT_ONCE: Final = 32
+_ROUTES: Final = {TRACES: store_traces, LOGS: store_logs, FEEDBACK: store_feedback}
+
+
+async def drain_spool(parts: Services) -> None:
+    """Run until cancelled."""
+    parts.is_store_away = not parts.spool.is_empty
+    wait_s = _BACK_OFF_S[0]
+    while True:
+        await asyncio.sleep(_LOOK_EVERY_S)
+        try:
+            while await _drain_some(parts):
+                wait_s = _BACK_OFF_S[0]
+        except SpanledgerError as error:
+            _LOGGER.warning("what waits for the store waits on: %s", error.code)
+            # Full jitter, so that several collectors do not come back at the same moment.
+            await asyncio.sleep(random.uniform(0, wait_s))  # noqa: S311 - no secret
+            wait_s = min(wait_s * 2, _BACK_OFF_S[1])
+        except Exception:
+            _LOGGER.exception("draining the spool hit a defect and is tried again")
+            await asyncio.sleep(_BACK_OFF_S[1])
+
+
+async def _drain_some(parts: Services) -> bool:
+    """Send the oldest requests; whether there were any."""
+    if parts.spool.is_empty:
+        parts.is_store_away = False
+        return False
+    requests = await asyncio.to_thread(parts.spool.oldest, _AT_ONCE)
+    done: list[Waiting] = []
+    try:
+        for request in requests:
+            try:
+                stored, refused = await _ROUTES[request.route](parts, request)
+            except StoreUnavailable:
+                raise
+            except SpanledgerError as error:
+                # It was read before it was accepted, so this is a newer collector that reads it otherwise.
+                _LOGGER.error("a request that waited cannot be read any more: %s", error.code)
+                stored, refused = 0, 0
+            if request.route == TRACES:
+                parts.account.move(request.project, stored, "pending", "stored")
+                parts.account.move(request.project, refused, "pending", "quarantined")
+                parts.account.drop_pending(request.project, request.items - stored - refused)
+            done.append(request)
+    finally:
+        await asyncio.to_thread(parts.spool.done, done)
+    return True
