@@ -49,7 +49,10 @@ _SNAPSHOT: Final = re.compile(
     r"|(?:0[1-9]|1[0-2])-20\d\d|(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12]\d|3[01])|2[3-9](?:0[1-9]|1[0-2])"  # 09-2025, 05-20, 0709, 2505
     r"|00\d|v[0-3](?:\.\d)?)|:\d+k?)*"  # Google's -001, Amazon's -v1:0 and :48k
 )
-_LEADING: Final = re.compile(r"(?:(?:us|eu|apac|global|us-gov|jp|au|in|ca|sa|me|af)\.)?(?:[a-z0-9]+\.)?")
+_LEADING: Final = re.compile(
+    r"(?:(?:us|eu|apac|global|us-gov|jp|au|in|ca|sa|me|af)\.)?"
+    r"(?:(?:amazon|anthropic|ai21|cohere|deepseek|google|meta|minimax|mistral|moonshotai|nvidia|openai|qwen|writer|zai)\.)?"
+)
 
 
 class Listed(NamedTuple):

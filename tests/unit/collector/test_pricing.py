@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from spanledger_collector.errors import InvalidQuestion
@@ -107,19 +107,27 @@ class TestNames:
         assert million(provider, model) == reason
 
     @given(
-        st.sampled_from(
-            [(found.provider, found.info.id) for found in table.models() if found.provider in ("openai", "anthropic", "aws")]
-        ),
+        st.sampled_from([(found.provider, found.info.id.lower()) for found in table.models()]),
         st.text("abcdefghijklmnopqrstuvwxyz", min_size=3, max_size=12),
         st.sampled_from(
-            ["{model}-{word}", "{word}-{model}", "{model}{word}", "{word}{model}", "{model}:{word}", "{word}.{word}.{model}"]
+            [
+                "{model}-{word}",
+                "{word}-{model}",
+                "{model}{word}",
+                "{word}{model}",
+                "{model}:{word}",
+                "us.{word}.{model}",
+                "{model}@{word}",
+            ]
         ),
     )
+    @settings(max_examples=500)
     def test_an_invented_neighbour_of_a_real_model_is_never_priced(self, model: tuple[str, str], word: str, form: str) -> None:
-        names = {found.info.id.lower() for found in table.models()}
-        invented = form.format(model=model[1].lower(), word=f"zq{word}")
+        invented = form.format(model=model[1], word=f"zq{word}")
+        # What OpenRouter gives away says so in its name, and a fine-tuned model's name ends in whatever its owner called it.
+        assume(not invented.endswith(":free") and not invented.startswith("ft:"))
         priced = SHIPPED.price(model[0], invented, ns(AT), COUNTS)
-        assert invented in names or invented.startswith("ft:") or (priced.status, priced.total) == ("unpriced", None)
+        assert (priced.status, priced.total) == ("unpriced", None)
 
     @given(st.text(max_size=80), st.text(max_size=80))
     def test_no_name_breaks_it(self, provider: str, model: str) -> None:
