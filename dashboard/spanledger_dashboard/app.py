@@ -27,7 +27,10 @@ def pages() -> dict[str, list[st.Page]]:
     page, icon = st.Page, ":material/{}:".format
     return {
         "": [page(VIEWS / "overview.py", title="Overview", icon=icon("space_dashboard"), default=True)],
-        "Spend": [page(VIEWS / "costs.py", title="Costs", icon=icon("payments"), url_path="costs")],
+        "Spend": [
+            page(VIEWS / "costs.py", title="Costs", icon=icon("payments"), url_path="costs"),
+            page(VIEWS / "prices.py", title="Prices", icon=icon("sell"), url_path="prices"),
+        ],
         "Quality": [
             page(VIEWS / "failures.py", title="Failures", icon=icon("error"), url_path="failures"),
             page(VIEWS / "confidence.py", title="Confidence & drift", icon=icon("query_stats"), url_path="confidence"),

@@ -138,8 +138,12 @@ def kpi(
     title: str | None = None,
     note: str | None = None,
     spark: Sequence[float] = (),
+    text: str | None = None,
 ) -> None:
-    """A key figure: the catalogue's label and meaning, its change against the period before, and its course."""
+    """A key figure: the catalogue's label and meaning, its change against the period before, and its course.
+
+    `text` is written instead of the value where the value alone would say too much.
+    """
     measure = MEASURES[name]
     value = now.get(name)
     if (counted := COUNTED_BY.get(name)) is not None and 0 < int(now.get(counted) or 0) < TOO_FEW:
@@ -149,7 +153,7 @@ def kpi(
     compared = f"Change {here.compared}; coloured when it is more than noise." if here.comparable else here.compared
     st.metric(
         label(title or measure.label),
-        label(fmt.measure(name, value, compact=True)),
+        label(text or fmt.measure(name, value, compact=True)),
         delta,
         delta_color=colour,  # type: ignore[arg-type]
         delta_arrow="auto" if delta and delta.strip("+-0.%p ") else "off",

@@ -86,6 +86,10 @@ def _get(url: str, project: str, what: str, parameters: str) -> Any:
             return client.preview_alert(given["rule"], start, end, project=project)
         case "projects":
             return client.projects(project=project)
+        case "costs":
+            return client.costs(given["about"], given["question"], project=project)
+        case "route":
+            return client.call("GET", given["path"], parameters=given["parameters"], project=project)
     raise ValueError(what)
 
 
@@ -135,6 +139,37 @@ def drift(project: str, **parameters: Any) -> Callable[[], dict[str, Any]]:
     """A read of how one confidence source compares with its reference."""
     text = json.dumps(parameters, sort_keys=True)
     return lambda: _drift(endpoint(), project, text)
+
+
+def costs(project: str, about: str, question: dict[str, Any]) -> Callable[[], dict[str, Any]]:
+    """A read of a question about spending: changes, distribution, waste, caching, what-if or month."""
+    return _read(project, "costs", about=about, question=question)
+
+
+def route(project: str, path: str, **parameters: Any) -> Callable[[], dict[str, Any]]:
+    """A read of a route of the API that is a list or an object of its own, such as the prices."""
+    return _read(project, "route", path=path, parameters=parameters)
+
+
+def fresh(project: str, path: str) -> dict[str, Any]:
+    """The same as it is now, never cached: for what is under way.
+
+    Raises:
+        ClientError: when the collector refuses or is away.
+    """
+    answer: dict[str, Any] = _client(endpoint()).call("GET", path, project=project)
+    return answer
+
+
+def change(project: str, method: str, path: str, body: Any = None) -> Any:
+    """A write to a route of the API; all reads are asked anew after it.
+
+    Raises:
+        ClientError: when the collector refuses it or is away.
+    """
+    answer = _client(endpoint()).call(method, path, body=body, project=project)
+    forget()
+    return answer
 
 
 def alert_rules(project: str) -> Callable[[], list[dict[str, Any]]]:

@@ -224,11 +224,15 @@ def iso(moment: datetime) -> str:
 
 
 def narrowed(filters: Filters, dimension: str, value: str | None) -> Filters:
-    """`filters` with the values of one dimension replaced by `value`; None means "not set".
+    """`filters` with the values of one dimension or tag replaced by `value`; None means "not set".
 
     Raises:
         KeyError: for a dimension that is no filter of the bar.
     """
+    if dimension.startswith(TAG_DIMENSION_PREFIX):
+        key = dimension.removeprefix(TAG_DIMENSION_PREFIX)
+        others = [text for text in filters.choices.get(TAG, ()) if not text.startswith(f"{key}=")]
+        return replace(filters, choices={**filters.choices, TAG: (*others, f"{key}={value or NOT_SET}")})
     name = next((param for param, dim in CHOICES.items() if dim == dimension), None)
     if name is None:
         raise KeyError(dimension)
@@ -339,6 +343,17 @@ def ask(
         order_by=("time",) if over_time and not order else tuple(order),
         limit=limit,
     )
+
+
+def can_narrow(dimension: str) -> bool:
+    """Whether the bar can filter by a dimension."""
+    return dimension in CHOICES.values() or dimension.startswith(TAG_DIMENSION_PREFIX)
+
+
+def question(filters: Filters, within: Window) -> dict[str, Any]:
+    """Filters, range and zone as the questions about costs take them."""
+    asked = ask(filters, within, ["cost_usd"]).to_dict()
+    return {name: asked[name] for name in ("filters", "start", "end", "timezone")}
 
 
 def interaction_params(filters: Filters, within: Window) -> dict[str, Any]:

@@ -176,6 +176,10 @@ class Client:
         response = self._send("POST", "/api/v1/query", body=body, project=project, accept=ARROW_STREAM)
         return _read_arrow(response)
 
+    def costs(self, about: str, question: Mapping[str, Any], *, project: str | None = None) -> dict[str, Any]:
+        """`changes`, `distribution`, `waste`, `caching`, `what-if` or `month` of cost, as in the HTTP reference."""
+        return self._object("POST", f"/api/v1/costs/{quote(about, safe='')}", body=_jsonable(dict(question)), project=project)
+
     def catalogue(self, *, project: str | None = None) -> dict[str, Any]:
         """The measures, dimensions and failure modes that this collector knows."""
         return self._object("GET", "/api/v1/catalogue", project=project)

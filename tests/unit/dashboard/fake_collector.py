@@ -20,6 +20,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import polars as pl
 import pyarrow as pa
+from tests.unit.dashboard.fake_spending import costs, prices, reprices
 
 from spanledger_schema.catalogue import DIMENSIONS, FAILURE_MODES, MEASURES
 from spanledger_schema.query import Query, QueryError
@@ -32,6 +33,8 @@ FEATURES = {
     "email-drafts": ("haiku-5", 0.0006, 0.012, 0.95, 0.90),
 }
 PROVIDERS = {"sonnet-5": "anthropic", "haiku-5": "anthropic", "gpt-6-mini": "openai", "gemini-4-flash": "google"}
+PARTS = {"cost_input_usd": Decimal("0.5"), "cost_cache_read_usd": Decimal("0.1"), "cost_cache_write_usd": Decimal(0),
+         "cost_output_usd": Decimal("0.4"), "cost_other_usd": Decimal(0), "cost_unsplit_usd": Decimal(0)}  # fmt: skip
 MODES = ("timeout", "tool_error", "refusal", "truncated", "validation")
 UNITS = {name: str(m.unit) for name, m in MEASURES.items()}
 
@@ -46,6 +49,9 @@ class World:
     details: dict[str, dict[str, Any]] = field(default_factory=dict)
     drift: dict[str, Any] | None = None
     status: dict[str, Any] = field(default_factory=dict)
+    prices: list[dict[str, Any]] = field(default_factory=list)
+    versions: list[dict[str, Any]] = field(default_factory=list)
+    reprices: list[dict[str, Any]] = field(default_factory=list)
     project: str = "default"
     failing: dict[str, tuple[int, str]] = field(default_factory=dict)
     seen: list[tuple[str, str, Any]] = field(default_factory=list)
@@ -72,7 +78,7 @@ def row(at: datetime, rng: random.Random, feature: str, *, now: datetime, **over
         "provider": PROVIDERS[model], "kind": "model", "input_tokens": tokens, "output_tokens": rng.randint(20, 900),
         "cache_read_tokens": tokens // 3, "cache_write_tokens": tokens // 20, "reasoning_tokens": rng.randint(0, 20),
         "cost_usd": spent, "wasted_cost_usd": spent if failed else Decimal(0), "cache_savings_usd": spent / 5,
-        "unpriced_generations": 0, "failure_mode": rng.choice(MODES) if failed else None, "retries": int(rng.random() < 0.05),
+        "unpriced_generations": 0, "estimated": 0, "failure_mode": rng.choice(MODES) if failed else None, "retries": int(rng.random() < 0.05),
         "fallbacks": int(rng.random() < 0.02), "escalations": int(rng.random() < 0.03), "validations": 1,
         "validation_failures": int(rng.random() < 0.04), "ttft_s": round(rng.lognormvariate(-0.6, 0.4), 3),
         "confidence_source": "verbalized" if feature != "email-drafts" else None,
@@ -191,10 +197,15 @@ def _measure(name: str, scope: tuple[str, ...]) -> pl.Expr:
         "feedback_judged": (judged & C("positive").is_not_null()).sum(),
         "feedback_coverage": _share(judged.sum(), pl.len()),
         "feedback_positive_rate": _share((judged & C("positive")).sum(), (judged & C("positive").is_not_null()).sum()),
+        "estimated_share": _share(C("estimated").sum(), C("generations").sum()),
+        "unpriced_share": _share(C("unpriced_generations").sum(), C("generations").sum()),
+        "estimated_cost_usd": pl.when(C("estimated").sum() > 0).then(C("cost_usd").filter(C("estimated") > 0).sum()),
         "cost_per_positive_interaction_usd": _share(_FLOAT_COST.sum(), (judged & C("positive")).sum()),
     }
     if name in table:
         return table[name]
+    if name in PARTS:
+        return (C("cost_usd") * pl.lit(PARTS[name])).sum()
     for prefix, column in (("cost", "cost_usd"), ("duration", "duration_s"), ("ttft", "ttft_s"), ("confidence", "confidence")):
         if name.startswith(f"{prefix}_p"):
             quantile = int(name.split("_")[1][1:]) / 100
@@ -444,6 +455,12 @@ def respond(world: World, method: str, path: str, params: dict[str, list[str]], 
             if unquote(dimension) not in DIMENSIONS:
                 return 422, {"title": "Unknown dimension", "code": "invalid"}
             return 200, _values(world, unquote(dimension), int(params.get("limit", ["100"])[0]))
+        case ["api", "v1", "costs", about]:
+            return costs(world, about, body)
+        case ["api", "v1", "prices", *rest]:
+            return prices(world, method, rest, params, body)
+        case ["api", "v1", "reprices", *rest]:
+            return reprices(world, method, rest, body)
         case ["api", "v1", "tags"]:
             found_tags: dict[str, list[str]] = {}
             for key, value in sorted({pair for r in world.rows for pair in r["tags"].items()}):

@@ -80,15 +80,6 @@ def test_nothing_is_said_when_nothing_needs_attention(open_page, world):
     assert "attention" not in words(app)
 
 
-def test_costs_name_the_models_without_a_price(open_page):
-    assert "of 1 model (local-llama); the total is understated" in words(open_page("costs"))
-
-
-def test_costs_follow_the_chosen_dimension(open_page, world):
-    open_page("costs", c_by="Release")
-    assert any(body and body.get("dimensions") == ["release"] and body.get("granularity") for _, _, body in world.seen)
-
-
 def test_a_filter_in_the_url_reaches_every_question(open_page, world):
     open_page("failures", feature="doc-search", env="prod")
     asked = [body for _, path, body in world.seen if path == "/api/v1/query"]
