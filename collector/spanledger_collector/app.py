@@ -13,9 +13,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from spanledger_collector.alerts.loop import Evaluator
-from spanledger_collector.api import alerts, costs, drift, feedback, health, otlp, prices, quarantine, questions, reprices
+from spanledger_collector.api import alerts, costs, drift, feedback, health, keys, otlp, prices, quarantine, questions, reprices
 from spanledger_collector.api.drain import drain_spool
-from spanledger_collector.api.guard import Guard, is_loopback
+from spanledger_collector.api.guard import Doorkeeper, Guard, is_loopback
 from spanledger_collector.api.otlp_grpc import GrpcServer
 from spanledger_collector.api.problems import plain_problem, problem
 from spanledger_collector.api.services import Services
@@ -27,7 +27,9 @@ from spanledger_collector.settings import Settings
 from spanledger_collector.settle.books import Books
 from spanledger_collector.settle.reprice import Repricer
 from spanledger_collector.settle.run import Settler
+from spanledger_collector.store.audit_book import AuditLog
 from spanledger_collector.store.compact import Compactor
+from spanledger_collector.store.key_book import KeyRing
 from spanledger_collector.store.migrate import migrate
 from spanledger_collector.store.open import open_store
 from spanledger_collector.store.protocol import Store
@@ -46,7 +48,6 @@ def create_app(settings: Settings, started: Services | None = None) -> FastAPI:
         started: Parts that `start` made, for callers who want its errors before the server runs.
 
     """
-    key = settings.bootstrap_key.get_secret_value() if settings.bootstrap_key else None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -59,7 +60,7 @@ def create_app(settings: Settings, started: Services | None = None) -> FastAPI:
         gc.set_threshold(100_000, 50, 200)
         grpc = None
         if settings.grpc_port is not None:
-            grpc = GrpcServer(parts, settings.host, settings.grpc_port, key)
+            grpc = GrpcServer(parts, settings.host, settings.grpc_port)
             await grpc.start()
         drain = asyncio.create_task(drain_spool(parts))
         try:
@@ -78,9 +79,9 @@ def create_app(settings: Settings, started: Services | None = None) -> FastAPI:
         redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    for room in (otlp, questions, costs, prices, reprices, quarantine, feedback, alerts, drift, health):
+    for room in (otlp, questions, costs, prices, reprices, quarantine, keys, feedback, alerts, drift, health):
         app.include_router(room.router)
-    app.add_middleware(Guard, key=key)
+    app.add_middleware(Guard)
     _handle_errors(app)
     return app
 
@@ -95,15 +96,15 @@ def start(settings: Settings, store: Store | None = None) -> Services:
     Raises:
         CannotStart: the data folder or its schema is unusable, or it would listen on more than this machine without a key.
     """
-    if settings.bootstrap_key is None and not is_loopback(settings.host):
-        raise CannotStart(
-            f"Without a key the collector listens on this machine only, not on {settings.host}. "
-            "Set SPANLEDGER_BOOTSTRAP_KEY, or leave --host at 127.0.0.1."
-        )
     store = store or open_store(settings)
     try:
         migrate(store)
-        spool = Spool(settings.data_dir / "spool", store.name, settings.spool_bytes_max)
+        folder = settings.data_dir / "spool"
+        ring = KeyRing(store, folder / f"keys-{store.name}.json", watches=settings.clickhouse_url is not None)
+        audit = AuditLog(store, folder)
+        spool = Spool(folder, store.name, settings.spool_bytes_max)
+        ring.start()
+        _check_reach(settings, ring)
         counters = Counters()
         books = Books(store, watches=settings.clickhouse_url is not None)
         books.start()
@@ -124,11 +125,37 @@ def start(settings: Settings, store: Store | None = None) -> Services:
         store.close()
         raise
     account = Account(spool.waiting_spans(), spool.refused_spans())
+    key = settings.bootstrap_key.get_secret_value() if settings.bootstrap_key else None
+    doorkeeper = Doorkeeper(ring, key)
     writer = Writer(store, settler, counters, spool, rows_max=settings.group_rows_max, wait_s=settings.group_wait_s)
     writer.start()
     intake = Intake(decompressed_bytes_max=settings.decompressed_bytes_max, spans_max=settings.request_spans_max)
     repricer = Repricer(store, settler, books)
-    return Services(settings, store, counters, books, settler, repricer, spool, account, writer, intake, evaluator, compactor)
+    return Services(
+        settings,
+        store,
+        counters,
+        books,
+        settler,
+        repricer,
+        spool,
+        account,
+        ring,
+        doorkeeper,
+        audit,
+        writer,
+        intake,
+        evaluator,
+        compactor,
+    )
+
+
+def _check_reach(settings: Settings, ring: KeyRing) -> None:
+    if settings.bootstrap_key is None and ring.is_empty and not is_loopback(settings.host):
+        raise CannotStart(
+            f"Without a key the collector listens on this machine only, not on {settings.host}. "
+            "Set SPANLEDGER_BOOTSTRAP_KEY, or leave --host at 127.0.0.1."
+        )
 
 
 def stop(parts: Services) -> None:
@@ -140,6 +167,7 @@ def stop(parts: Services) -> None:
     parts.writer.stop()
     parts.settler.stop()
     parts.books.stop()
+    parts.ring.stop()
     parts.spool.close()
     parts.store.close()
 

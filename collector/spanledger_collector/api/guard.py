@@ -1,27 +1,34 @@
-"""Who may speak to the collector.
+"""Who may speak to the collector, and about which project.
 
-Without a key it serves this machine only, and then it refuses a Host that is not loopback and a foreign Origin: else any web page
-could read prompts through the visitor's browser (DNS rebinding). With `SPANLEDGER_BOOTSTRAP_KEY` every request but the health
-routes needs it.
+Without a key it serves this machine only, and then it refuses a Host that is not loopback and a foreign Origin: else any web
+page could read prompts through the visitor's browser (DNS rebinding). With `SPANLEDGER_BOOTSTRAP_KEY`, or any key made since,
+every request needs a key with the scope that `access` names for its route. A key decides the project; only an admin key
+chooses one by header.
 """
 
-import hmac
+import asyncio
 import ipaddress
 from typing import Final
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from spanledger_collector.api.access import OPEN, Rule, rule_of
 from spanledger_collector.api.problems import problem
 from spanledger_collector.errors import NotAllowed, SpanledgerError
+from spanledger_collector.governance.keys import BOOTSTRAP, KEYLESS, Access, is_same
+from spanledger_collector.store.audit_book import AuditLog
+from spanledger_collector.store.key_book import KeyRing
+from spanledger_schema.semconv import DEFAULT_PROJECT, PROJECT_HEADER
 
-_OPEN: Final = frozenset({"/healthz", "/readyz"})
+ACCESS: Final = "spanledger.access"
+"""Where a request's scope says what it may do."""
 
 
 class NoKey(NotAllowed):
-    """The request carries no key, or not the right one."""
+    """The request carries no key, or not a valid one."""
 
     code = "unauthorized"
     status = 401
@@ -39,35 +46,100 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+class Doorkeeper:
+    """Knows the keys; decides for HTTP and gRPC alike."""
+
+    def __init__(self, ring: KeyRing, bootstrap: str | None) -> None:
+        """Decide by a ring of keys, and the first key of the settings where there is one."""
+        self._ring = ring
+        self._bootstrap = bootstrap
+
+    @property
+    def is_keyless(self) -> bool:
+        """Whether nobody needs a key."""
+        return self._bootstrap is None and self._ring.is_empty
+
+    def access(self, authorization: str) -> Access:
+        """What the bearer of a header may do.
+
+        Raises:
+            NoKey: there is no key in it, or it is not valid.
+            StoreUnavailable: the keys were never read and cannot be read now.
+
+        """
+        if self.is_keyless:
+            return KEYLESS
+        given = authorization.removeprefix("Bearer ").strip()
+        if self._bootstrap is not None and given and is_same(given, self._bootstrap):
+            return BOOTSTRAP
+        access = self._ring.check(given) if given else None
+        if access is None:
+            raise NoKey("Send a valid key as `Authorization: Bearer <key>`.")
+        return access
+
+
+def project_of(access: Access, wanted: str | None) -> str:
+    """The project that a request is about.
+
+    Raises:
+        NotAllowed: the key belongs to another project than the header names.
+
+    """
+    if access.project is None:
+        return DEFAULT_PROJECT if wanted is None else wanted
+    if wanted is not None and wanted.strip() != access.project:
+        raise NotAllowed(f"This key belongs to another project; leave {PROJECT_HEADER} out, or use that project's key.")
+    return access.project
+
+
 class Guard:
     """ASGI middleware in front of every route."""
 
-    def __init__(self, app: ASGIApp, *, key: str | None) -> None:
-        """Guard `app` with a key, or without one for loopback only."""
+    def __init__(self, app: ASGIApp) -> None:
+        """Guard `app`; who may come in is known when its parts have started (`app.state.services`)."""
         self._app = app
-        self._key = key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse, or pass on."""
-        if scope["type"] == "http" and (refusal := self._refusal(scope)) is not None:
+        """Refuse, or pass on with the access and the project in place."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            await self._admit(scope)
+        except SpanledgerError as refusal:
             response: Response = problem(refusal, scope["path"])
             await response(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-    def _refusal(self, scope: Scope) -> SpanledgerError | None:
+    async def _admit(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
-        if self._key is not None:
-            if scope["path"] in _OPEN:
-                return None
-            given = headers.get("authorization", "").removeprefix("Bearer ").strip()
-            if hmac.compare_digest(given.encode(), self._key.encode()):
-                return None
-            return NoKey("Send the key as `Authorization: Bearer <key>`.")
-        host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
-        if not is_loopback(host):
-            return NotAllowed("Without a key the collector answers on this machine only: use http://127.0.0.1 or set a key.")
-        origin = headers.get("origin")
-        if origin and not is_loopback(urlsplit(origin).hostname or ""):
-            return NotAllowed("Without a key the collector answers no pages of other sites.")
-        return None
+        rule = rule_of(scope["method"], scope["path"])
+        parts = scope["app"].state.services
+        doorkeeper: Doorkeeper = parts.doorkeeper
+        if doorkeeper.is_keyless:
+            _check_neighbourhood(headers)
+        if rule.scope == OPEN:
+            return
+        access = doorkeeper.access(headers.get("authorization", ""))
+        if not access.may(rule.scope):
+            raise NotAllowed(f"This key may not do that; it needs the scope {rule.scope}.")
+        project = project_of(access, headers.get(PROJECT_HEADER))
+        scope[ACCESS] = access
+        MutableHeaders(scope=scope)[PROJECT_HEADER] = project
+        if rule.is_change:
+            await _note(parts.audit, rule, access, project, scope)
+
+
+async def _note(audit: AuditLog, rule: Rule, access: Access, project: str, scope: Scope) -> None:
+    """A change is written down before it is made: what cannot be written down is not done."""
+    await asyncio.to_thread(audit.write, access.actor, f"{scope['method']} {rule.scope}", project, scope["path"])
+
+
+def _check_neighbourhood(headers: Headers) -> None:
+    host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+    if not is_loopback(host):
+        raise NotAllowed("Without a key the collector answers on this machine only: use http://127.0.0.1 or set a key.")
+    origin = headers.get("origin")
+    if origin and not is_loopback(urlsplit(origin).hostname or ""):
+        raise NotAllowed("Without a key the collector answers no pages of other sites.")

@@ -3,19 +3,18 @@
 Messages stay bytes here and go the way that HTTP's take. The package grpcio is optional (`spanledger[grpc]`).
 """
 
-import hmac
 import socket
 from collections.abc import Awaitable, Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 from spanledger_collector.api.exports import accept_logs, accept_traces
-from spanledger_collector.api.guard import NoKey
+from spanledger_collector.api.guard import project_of
 from spanledger_collector.api.services import Services, project_named
-from spanledger_collector.errors import CannotStart, SpanledgerError
+from spanledger_collector.errors import CannotStart, NotAllowed, SpanledgerError
 from spanledger_collector.ingest import otlp
 from spanledger_collector.ingest.intake import PROTOBUF
-from spanledger_schema.semconv import DEFAULT_PROJECT, PROJECT_HEADER
+from spanledger_schema.semconv import PROJECT_HEADER
 
 if TYPE_CHECKING:
     import grpc
@@ -49,14 +48,13 @@ def check_grpc(host: str, port: int) -> None:
 class GrpcServer:
     """The gRPC listener; `start` it on the event loop that serves HTTP, and `stop` it there."""
 
-    def __init__(self, parts: Services, host: str, port: int, key: str | None) -> None:
+    def __init__(self, parts: Services, host: str, port: int) -> None:
         """Prepare.
 
         Args:
             parts: The collector.
             host: Address to listen on.
             port: Port to listen on.
-            key: The key that every call needs, or None on a loopback address.
 
         Raises:
             CannotStart: the port cannot be used.
@@ -64,7 +62,6 @@ class GrpcServer:
         import grpc
 
         self._parts = parts
-        self._key = key
         self._codes = {code.value[0]: code for code in grpc.StatusCode}
         limit = parts.settings.body_bytes_max
         self._server = grpc.aio.server(
@@ -92,8 +89,11 @@ class GrpcServer:
         async def export(body: bytes, context: "grpc.aio.ServicerContext[bytes, bytes]") -> bytes:
             metadata = {str(name).lower(): value for name, value in context.invocation_metadata() or ()}
             try:
-                self._check_key(str(metadata.get("authorization", "")))
-                project = project_named(str(metadata.get(PROJECT_HEADER, DEFAULT_PROJECT)))
+                access = self._parts.doorkeeper.access(str(metadata.get("authorization", "")))
+                if not access.may("ingest"):
+                    raise NotAllowed("This key may not do that; it needs the scope ingest.")
+                wanted = metadata.get(PROJECT_HEADER)
+                project = project_named(project_of(access, None if wanted is None else str(wanted)))
                 rejected, message = await accept(self._parts, _ready(body), PROTOBUF, "", project)
             except SpanledgerError as error:
                 self._parts.counters.add("spanledger_requests_refused_total", reason=error.code)
@@ -101,10 +101,6 @@ class GrpcServer:
             return otlp.export_response(field, rejected, message)
 
         return export
-
-    def _check_key(self, given: str) -> None:
-        if self._key is not None and not hmac.compare_digest(given.removeprefix("Bearer ").strip().encode(), self._key.encode()):
-            raise NoKey("Send the key as metadata: authorization = Bearer <key>.")
 
 
 async def _ready(body: bytes) -> bytes:

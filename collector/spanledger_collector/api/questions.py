@@ -12,9 +12,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from spanledger_collector.api.otlp import read_body
-from spanledger_collector.api.services import ProjectDep, ServicesDep
+from spanledger_collector.api.services import AccessDep, ProjectDep, ServicesDep
 from spanledger_collector.errors import BadRequest
-from spanledger_collector.query.detail import read_interaction
+from spanledger_collector.query.detail import read_interaction, without_content
 from spanledger_collector.query.interactions import LIMIT_MAX, Wanted, list_interactions
 from spanledger_collector.query.places import dimension_values, list_projects, list_tags
 from spanledger_collector.query.run import answer, to_result
@@ -115,9 +115,13 @@ def get_tags(
 
 
 @router.get("/projects", summary="Projects")
-def get_projects(parts: ServicesDep) -> dict[str, Any]:
-    """All projects with how much they hold and since when."""
-    return {"projects": list_projects(parts.store)}
+def get_projects(parts: ServicesDep, access: AccessDep) -> dict[str, Any]:
+    """The projects that the key may read, with how much they hold and since when."""
+    found = [item for item in list_projects(parts.store) if access.project in (None, item["name"])]
+    if access.project is not None and not found:
+        # Nothing has come yet, but it is the project that the key is for.
+        found = [{"name": access.project, "spans": 0, "first_at": None, "last_at": None}]
+    return {"projects": found}
 
 
 @router.get("/interactions", summary="List interactions")
@@ -145,6 +149,8 @@ def get_interactions(
     order: str = "-time",
     limit: Annotated[int, Query(ge=1, le=LIMIT_MAX)] = 50,
     cursor: str | None = None,
+    *,
+    access: AccessDep,
 ) -> dict[str, Any]:
     """One page; give `next_cursor` back as `cursor` for the next."""
     lists = {"feature": feature, "environment": environment, "release": release, "app": app, "failure_mode": failure_mode}
@@ -167,10 +173,21 @@ def get_interactions(
         limit,
         cursor,
     )
-    return list_interactions(parts.store, project, wanted)
+    page = list_interactions(parts.store, project, wanted)
+    if access.may("read_content"):
+        parts.audit.write(access.actor, "read previews", project, f"{len(page['items'])} interactions")
+        return page
+    return {**page, "items": [{**item, "preview": None} for item in page["items"]]}
 
 
 @router.get("/interactions/{identity}", summary="One interaction")
-def get_interaction(identity: str, parts: ServicesDep, project: ProjectDep) -> dict[str, Any]:
-    """Its steps with usage, price and verdict, its conversation and its feedback, by interaction or trace id."""
-    return read_interaction(parts.store, project, identity)
+def get_interaction(identity: str, parts: ServicesDep, project: ProjectDep, access: AccessDep) -> dict[str, Any]:
+    """Its steps with usage, price and verdict, its conversation and its feedback, by interaction or trace id.
+
+    What people and models wrote is left out for keys without the scope `read_content`; a read of it is in the audit log.
+    """
+    found = read_interaction(parts.store, project, identity)
+    if access.may("read_content"):
+        parts.audit.write(access.actor, "read content", project, str(found["interaction"]["id"]))
+        return found
+    return without_content(found)

@@ -2,12 +2,13 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
 from spanledger_collector.alerts.loop import Evaluator
 from spanledger_collector.errors import BadRequest
+from spanledger_collector.governance.keys import Access
 from spanledger_collector.ingest.account import Account
 from spanledger_collector.ingest.intake import Intake
 from spanledger_collector.ingest.writer import Writer
@@ -15,11 +16,16 @@ from spanledger_collector.settings import Settings
 from spanledger_collector.settle.books import Books
 from spanledger_collector.settle.reprice import Repricer
 from spanledger_collector.settle.run import Settler
+from spanledger_collector.store.audit_book import AuditLog
 from spanledger_collector.store.compact import Compactor
+from spanledger_collector.store.key_book import KeyRing
 from spanledger_collector.store.protocol import Store
 from spanledger_collector.store.spool import Spool
 from spanledger_collector.telemetry import Counters
 from spanledger_schema.semconv import DEFAULT_PROJECT, PROJECT_HEADER
+
+if TYPE_CHECKING:
+    from spanledger_collector.api.guard import Doorkeeper
 
 
 @dataclass(slots=True)
@@ -34,6 +40,9 @@ class Services:
     repricer: Repricer
     spool: Spool
     account: Account
+    ring: KeyRing
+    doorkeeper: "Doorkeeper"
+    audit: AuditLog
     writer: Writer
     intake: Intake
     evaluator: Evaluator
@@ -70,5 +79,12 @@ def project_named(name: str) -> str:
     return name
 
 
+def access(request: Request) -> Access:
+    """What the request may do, as the guard found it."""
+    found: Access = request.scope["spanledger.access"]
+    return found
+
+
+AccessDep = Annotated[Access, Depends(access)]
 ServicesDep = Annotated[Services, Depends(services)]
 ProjectDep = Annotated[str, Depends(project)]

@@ -64,6 +64,16 @@ def read_interaction(store: Store, project: str, identity: str) -> dict[str, Any
     }
 
 
+def without_content(detail: dict[str, Any]) -> dict[str, Any]:
+    """An interaction without anything that people and models wrote: numbers, names and verdicts only."""
+    return {
+        "interaction": {**detail["interaction"], "preview": None},
+        "spans": [{**span, "status_message": None, "attributes": {}} for span in detail["spans"]],
+        "content": {},
+        "feedback": [{**item, "comment": None} for item in detail["feedback"]],
+    }
+
+
 def _settled(store: Store, project: str, best: dict[str, SpanRow], feedback: list[Feedback]) -> Settled:
     """The trace as it is counted; what came a moment ago and is not counted yet, as it will be but for twins in other traces."""
     now = settle(best.values(), feedback)

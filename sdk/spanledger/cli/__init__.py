@@ -36,7 +36,9 @@ UNREACHABLE: Final = 3
 # The commands of this package live in modules of their own: importing this one must cost nothing.
 _MODULES: Final = {
     "alerts": "spanledger.cli._alerts",
+    "audit": "spanledger.cli._keys",
     "doctor": "spanledger.cli._doctor",
+    "keys": "spanledger.cli._keys",
     "prices": "spanledger.cli._prices",
     "query": "spanledger.cli._query",
     "reprice": "spanledger.cli._reprice",
