@@ -12,6 +12,8 @@ _UNPRICED: Final = {
     "no_price": "no price was known for its time",
     "no_token_price": "the model has no price for these tokens",
     "implausible_usage": "its token counts are implausible",
+    "impossible_usage": "its token counts contradict each other",
+    "unknown_service_tier": "its service tier is not known",
     "no_usage": "its token counts are unknown",
     "failed_without_usage": "it failed and its token counts are unknown",
 }
@@ -32,7 +34,7 @@ def sentence(step: Mapping[str, Any]) -> str:
         case CostStatus.NOT_BILLABLE:
             return "not billed: the provider refused it" if step["cost_source"] == "refused" else "not billed"
         case CostStatus.UNPRICED:
-            return f"not priced: {_unpriced(step['unpriced_reason'])}"
+            return f"not priced: {unpriced(step['unpriced_reason'])}"
         case CostStatus.REPORTED:
             return "reported by the application or its provider"
         case CostStatus.FREE:
@@ -44,7 +46,8 @@ def sentence(step: Mapping[str, Any]) -> str:
     return ""
 
 
-def _unpriced(reason: str | None) -> str:
+def unpriced(reason: str | None) -> str:
+    """Why a call has no price, in words."""
     if not reason:
         return "no price is known"
     if reason.startswith(_KIND_PREFIX):
@@ -53,6 +56,10 @@ def _unpriced(reason: str | None) -> str:
 
 
 def _price(step: Mapping[str, Any]) -> str:
-    source, version = step["cost_source"], step["price_version"]
+    return price_source(step["cost_source"], step["price_version"])
+
+
+def price_source(source: str | None, version: str | None) -> str:
+    """Who says a price, with the version of what was said."""
     named = _SOURCES.get(source or "", source or "a price of unknown source")
     return f"{named} ({version.replace('/', ' ')})" if version else named

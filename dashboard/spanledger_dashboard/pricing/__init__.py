@@ -1,0 +1,1 @@
+"""The sections of the prices page. Each asks its questions only while it is shown."""
