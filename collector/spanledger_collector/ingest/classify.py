@@ -178,6 +178,7 @@ _PROVIDERS: Final = {
     "az.ai.inference": "azure.ai.inference",
     "bedrock": "aws.bedrock",
     "aws_bedrock": "aws.bedrock",
+    "aws": "aws.bedrock",
     "amazon_bedrock": "aws.bedrock",
     "mistral": "mistral_ai",
     "mistralai": "mistral_ai",

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from spanledger_collector.ingest.classify import finish_reason
 from spanledger_collector.ingest.decoded import LogRecord
-from spanledger_collector.ingest.dialects.facts import as_list, first_text, text, to_json
+from spanledger_collector.ingest.dialects.facts import as_list, as_mapping, first_text, text, to_json
 from spanledger_collector.ingest.evaluations import EVENT as EVALUATION
 from spanledger_collector.ingest.evaluations import from_event
 from spanledger_collector.ingest.judgements import Judgement
@@ -59,8 +59,8 @@ def _notes(records: Iterable[LogRecord], received_at: int) -> list[Note]:
         user = text(record.attributes.get(semconv.USER_ID))[:_TEXT_CHARS_MAX]
         session = first_text(record.attributes, (semconv.SESSION_ID, semconv.CONVERSATION_ID))[:_TEXT_CHARS_MAX]
         reason = ""
-        if record.event == "gen_ai.choice" and isinstance(record.body, dict):
-            reason = text(record.body.get("finish_reason"))[:_TEXT_CHARS_MAX]
+        if record.event == "gen_ai.choice":
+            reason = text(as_mapping(record.body).get("finish_reason"))[:_TEXT_CHARS_MAX]
         if not user and not session and not reason:
             continue
         key = record.trace_id, record.span_id
@@ -86,7 +86,8 @@ def _row(project: str, trace_id: str, span_id: str, records: list[LogRecord]) ->
     tools = ""
     # Records of one span may share a time, so their order in the request decides between them.
     for record in sorted(records, key=lambda record: record.time_ns):
-        body = record.body if isinstance(record.body, dict) else {"content": record.body}
+        # Python's logging makes text of a structured body.
+        body = as_mapping(record.body) or {"content": record.body}
         if record.event == DETAILS:
             instructions = record.attributes.get(semconv.SYSTEM_INSTRUCTIONS)
             if instructions is not None:

@@ -41,6 +41,7 @@ _ROLES: Final = {
 _LISTS: Final = ("messages", "choices", "candidates", "output", "contents", "input")
 _WRAPPING: Final = frozenset({"input", "inputs", "output", "outputs", "kwargs", "tags", "metadata", "data", "type"})
 _BLOCKS: Final = frozenset({"text", "toolUse", "toolResult", "reasoningContent", "cachePoint", "image", "document"})
+_BLOCK_TYPES: Final = _TEXT_TYPES | _MEDIA.keys() | {"tool_use", "tool_result", "thinking", "redacted_thinking", "refusal"}
 
 
 def to_messages(raw: str, role: str) -> list[Message]:
@@ -119,8 +120,9 @@ def _read_loose(value: Mapping[str, Any], role: str) -> list[Message]:
         inner = value.get(key)
         if isinstance(inner, Mapping) and (set(value) <= _WRAPPING or "lc" in value or value.get("type") in _ROLES):
             return _read(inner, _ROLES.get(str(value.get("type")), role))
-    if set(value) == {"args", "kwargs"}:
-        given = [*_items(value["args"]), *(value["kwargs"].values() if isinstance(value["kwargs"], Mapping) else ())]
+    if value and set(value) <= {"args", "kwargs"}:
+        named = value.get("kwargs")
+        given = [*_items(value.get("args")), *(named.values() if isinstance(named, Mapping) else ())]
         return [message for item in given for message in _read(item, role)]
     for key in ("prompt", "output", "outputs", "input", "inputs"):
         if isinstance(words := value.get(key), str) and words:
@@ -139,11 +141,17 @@ def _is_message(item: Any) -> bool:
         return False
     if item.get("lc") == 1 and isinstance(inner := item.get("kwargs"), Mapping):
         return "content" in inner
-    if isinstance(item.get("message"), Mapping) or "role" in item or "parts" in item:
+    if isinstance(item.get("message"), Mapping) or "role" in item or "parts" in item or item.get("object") == "response":
         return True
-    return item.get("type") in ("message", "function_call", "function_call_output", "reasoning") or (
-        "content" in item and not isinstance(item.get("type"), str)
-    )
+    kind = item.get("type")
+    if "content" in item:
+        return not isinstance(kind, str) or kind in _ROLES or kind in ("message", "reasoning")
+    return kind in ("message", "function_call", "function_call_output", "reasoning") or _is_wrapped(item)
+
+
+def _is_wrapped(item: Mapping[str, Any]) -> bool:
+    """Whether it is LangChain's `{"type": "human", "data": {…}}`."""
+    return item.get("type") in _ROLES and isinstance(item.get("data"), Mapping)
 
 
 def _message(item: Any, role: str) -> list[Message]:
@@ -156,12 +164,18 @@ def _message(item: Any, role: str) -> list[Message]:
     if isinstance(inner := item.get("content"), Mapping) and "parts" in inner:
         return _message(inner, role)
     kind = item.get("type")
+    if item.get("object") == "response":
+        return _read(item.get("output"), "assistant")
+    if _is_wrapped(item):
+        return _message(item["data"], _ROLES[str(kind)])
     if kind in ("function_call", "reasoning"):
         return [{"role": "assistant", "parts": _parts(item)}]
     if kind == "function_call_output":
         return [{"role": "tool", "parts": _parts(item)}]
     own = str(item.get("role") or (kind if kind in _ROLES else role))
     own = _ROLES.get(own, own)
+    if own == "thinking":
+        return [{"role": "assistant", "parts": [{"type": "reasoning", "text": _words(item.get("content"))}]}]
     if own == "tool" and "parts" not in item:
         name = item.get("tool_call_id") or item.get("id")
         return [{"role": "tool", "parts": [_result(name, item.get("content"))]}]
@@ -195,12 +209,15 @@ def _parts(content: Any) -> list[Part]:
 
 
 def _are_blocks(items: list[Any]) -> bool:
-    """Whether a list that came as text is Bedrock's content blocks."""
-    return bool(items) and all(isinstance(item, Mapping) and item.keys() & _BLOCKS for item in items)
+    """Whether a list that came as text is content blocks: Bedrock's, or those of others, which have a type."""
+    return bool(items) and all(
+        isinstance(item, Mapping) and (item.get("type") in _BLOCK_TYPES if "type" in item else item.keys() & _BLOCKS)
+        for item in items
+    )
 
 
 def _part(item: Mapping[str, Any]) -> Part:
-    kind = item.get("type")
+    kind = item.get("type", item.get("kind"))
     if isinstance(kind, str):
         kind = kind.replace("-", "_")
     if isinstance(call := item.get("toolUse"), Mapping):
@@ -212,7 +229,7 @@ def _part(item: Mapping[str, Any]) -> Part:
         return {"type": "reasoning", "text": _words(said.get("text") if isinstance(said, Mapping) else said)}
     if isinstance(function := item.get("function"), Mapping):
         return _call(item.get("id"), function.get("name"), function.get("arguments"))
-    if kind in ("tool_call", "function_call", "tool_use"):
+    if kind in ("tool_call", "function_call", "tool_use") or (kind is None and "arguments" in item and "name" in item):
         arguments = next((item[key] for key in ("arguments", "input", "args") if key in item), None)
         identity = item.get("id") or item.get("call_id") or item.get("toolCallId")
         return _call(identity, item.get("name") or item.get("toolName"), arguments)
@@ -227,13 +244,13 @@ def _part(item: Mapping[str, Any]) -> Part:
         if isinstance(answer := item.get(key), Mapping):
             return _result(answer.get("id") or answer.get("name"), answer.get("response"))
     if kind in ("thinking", "reasoning"):
-        return {"type": "reasoning", "text": _words(item.get("thinking") or item.get("content") or item.get("summary"))}
+        return {"type": "reasoning", "text": _words(_first_of(item, ("thinking", "content", "summary", "text")))}
     if kind == "refusal":
         return {"type": "refusal", "text": _words(item.get("refusal") or item.get("content"))}
     if isinstance(words := item.get("text"), str) and (kind in _TEXT_TYPES or not isinstance(kind, str)):
         return {"type": "reasoning" if item.get("thought") is True else "text", "text": words}
-    if kind in _TEXT_TYPES and isinstance(words := item.get("content"), str):
-        return {"type": "text", "text": words}
+    if kind in _TEXT_TYPES and isinstance(words := item.get("content"), str | list):
+        return {"type": "text", "text": _words(words)}
     modality = item.get("modality")
     media = _MEDIA.get(str(kind)) or (_MEDIA.get(str(modality), "file") if kind in ("blob", "uri") else None)
     if media is not None:
@@ -241,11 +258,17 @@ def _part(item: Mapping[str, Any]) -> Part:
     return _other(item)
 
 
+def _first_of(item: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
+    return next((item[key] for key in keys if item.get(key)), None)
+
+
 def _address(item: Mapping[str, Any]) -> str | None:
     """Where a picture or file is, as text; data in line is never passed on."""
-    found = item.get("uri") or item.get("url") or item.get("file_id") or item.get("image_url")
-    if isinstance(found, Mapping):
-        found = found.get("url")
+    found: Any = item
+    for _ in range(4):
+        if not isinstance(found, Mapping):
+            break
+        found = _first_of(found, ("uri", "url", "file_id", "image_url", "image", "audio", "source", "file"))
     return found[:500] if isinstance(found, str) and not found.startswith("data:") else None
 
 

@@ -49,6 +49,7 @@ _TIERS: Final = (
 """What the provider says that it did; what was asked for is no promise."""
 _OTHER_OF: Final = {name: kind for kind, names in OTHER.items() for name in names} | dict.fromkeys(_TIERS, "service_tier")
 
+_CLIENT_SPAN: Final = 3
 KIND_OF_OPERATION: Final = {
     "chat": "model",
     "generate_content": "model",
@@ -100,15 +101,20 @@ def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
     operation = get(semconv.OPERATION, "")
     if type(operation) is not str:
         operation = text(operation)
+    if not operation and span.otel_kind == _CLIENT_SPAN and semconv.REQUEST_MODEL not in attributes:
+        # Of a failed call some say no more than the name that the conventions prescribe.
+        operation = _operation_of_name(span.name, facts)
     facts.operation = operation
     facts.kind = _kind(operation, attributes)
     # What is no text is made one where all texts of a span are checked at once.
     facts.provider = get(semconv.PROVIDER) or get("gen_ai.system", "")
-    facts.request_model = get(semconv.REQUEST_MODEL, "")
+    facts.request_model = get(semconv.REQUEST_MODEL) or facts.request_model
     facts.response_model = get(semconv.RESPONSE_MODEL, "")
     facts.response_id = get(semconv.RESPONSE_ID, "")
     if semconv.FINISH_REASONS in attributes:
         facts.finish_reason = finish_reason(attributes[semconv.FINISH_REASONS])
+    elif "gen_ai.response.finish_reason" in attributes:
+        facts.finish_reason = finish_reason(attributes["gen_ai.response.finish_reason"])
     read_usage(attributes, facts)
     if semconv.COST_USD in attributes:
         facts.reported_cost_usd = pico_usd(attributes[semconv.COST_USD])
@@ -226,6 +232,15 @@ def _read_events(span: DecodedSpan, facts: Facts) -> None:
 
 def _body(attributes: Attributes) -> Attributes:
     return {key: value for key, value in attributes.items() if not key.startswith("gen_ai.")}
+
+
+def _operation_of_name(name: str, facts: Facts) -> str:
+    operation, _, model = name.partition(" ")
+    if operation not in KIND_OF_OPERATION:
+        return ""
+    if KIND_OF_OPERATION[operation] in ("model", "embedding"):
+        facts.request_model = model
+    return operation
 
 
 def _kind(operation: str, attributes: Attributes) -> str:

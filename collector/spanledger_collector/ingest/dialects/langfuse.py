@@ -25,6 +25,7 @@ from spanledger_collector.ingest.dialects.usage import fill
 NAME: Final = "langfuse"
 SCOPES: Final[tuple[str, ...]] = ()
 MARKS: Final = ("langfuse.observation.type", "langfuse.observation.input", "langfuse.trace.name", "langfuse.internal.is_app_root")
+_METADATA: Final = "langfuse.observation.metadata."
 _KIND: Final = {
     "generation": "model",
     "embedding": "embedding",
@@ -50,10 +51,10 @@ def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
     facts.kind = _KIND.get(text(get("langfuse.observation.type")), "chain")
     facts.operation = _OPERATION.get(facts.kind, "")
     facts.response_model = text(get("langfuse.observation.model.name"))
-    facts.request_model = text(get("langfuse.observation.metadata.ls_model_name")) or facts.response_model
-    facts.provider = text(get("langfuse.observation.metadata.ls_provider"))
-    facts.response_id = text(get("langfuse.observation.metadata.id"))
-    facts.finish_reason = text(get("langfuse.observation.metadata.finish_reason")).strip('"')
+    facts.request_model = _metadata(attributes, "ls_model_name") or facts.response_model
+    facts.provider = _metadata(attributes, "ls_provider")
+    facts.response_id = _metadata(attributes, "id")
+    facts.finish_reason = _metadata(attributes, "finish_reason")
     _read_usage(as_mapping(get("langfuse.observation.usage_details")), facts)
     costs = as_mapping(get("langfuse.observation.cost_details"))
     total = pico_usd(costs.get("total"))
@@ -64,12 +65,14 @@ def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
         facts.documents = facts.output
     elif facts.kind == "model" and facts.output.startswith(("{", "[")):
         read_reply(facts.output, facts)
-    facts.user = text(get("langfuse.user.id"))
-    facts.session = text(get("langfuse.session.id"))
+    # What LangChain's configuration says is propagated below chains, but stands on a lone call as it was given.
+    facts.user = text(get("langfuse.user.id")) or _metadata(attributes, "langfuse_user_id")
+    facts.session = text(get("langfuse.session.id")) or _metadata(attributes, "langfuse_session_id")
     facts.environment = text(get("langfuse.environment"))
     facts.release = text(get("langfuse.release"))
     facts.prompt_version = _prompt_version(attributes)
-    facts.tags = {tag: "true" for tag in as_list(get("langfuse.trace.tags")) if isinstance(tag, str)}
+    tags = as_list(get("langfuse.trace.tags")) + as_list(get(_METADATA + "langfuse_tags"))
+    facts.tags = {tag: "true" for tag in tags if isinstance(tag, str)}
     for key, value in attributes.items():
         if key.startswith("langfuse.trace.metadata."):
             facts.tags[key.removeprefix("langfuse.trace.metadata.")] = text(value)
@@ -91,6 +94,14 @@ def _read_usage(usage: Mapping[str, Any], facts: Facts) -> None:
         facts.is_input_exclusive = facts.is_output_exclusive = True
     if facts.kind == "embedding" and facts.input_tokens is not None and facts.output_tokens is None:
         facts.output_tokens = 0
+
+
+def _metadata(attributes: Attributes, name: str) -> str:
+    """A text of an observation's metadata, which comes as JSON."""
+    value = attributes.get(_METADATA + name)
+    if isinstance(value, str) and value.startswith('"'):
+        value = parse_json(value)
+    return text(value)
 
 
 def _bucket(usage: Mapping[str, Any], names: tuple[str, ...]) -> int | None:

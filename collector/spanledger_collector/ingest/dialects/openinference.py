@@ -15,6 +15,7 @@ from spanledger_collector.ingest.dialects.facts import (
     count,
     first_count,
     first_text,
+    parse_json,
     pico_usd,
     text,
     to_json,
@@ -54,7 +55,8 @@ def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
     facts.operation = _OPERATION.get(facts.kind, "")
     facts.provider = first_text(attributes, ("llm.provider", "llm.system"))
     request = as_mapping(get("input.value"))
-    response = as_mapping(get("output.value"))
+    answer = parse_json(get("output.value"))
+    response = answer if isinstance(answer, dict) else {}
     parameters = as_mapping(get("llm.invocation_parameters"))
     facts.request_model = text(get("llm.request.model_name")) or text(parameters.get("model")) or text(request.get("model"))
     facts.response_model = first_text(attributes, ("llm.response.model_name", "llm.model_name", "embedding.model_name"))
@@ -71,6 +73,8 @@ def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
     for kind, name in (("input_audio", "prompt_details.audio"), ("output_audio", "completion_details.audio")):
         if number := count(get(f"llm.token_count.{name}")):
             facts.other_usage[kind] = number
+    if isinstance(answer, list) and facts.kind == "model":
+        read_reply(answer, facts)
     _read_answer(response, scope, facts)
     facts.reported_cost_usd = pico_usd(get("llm.cost.total")) if get("llm.cost.total") else None
     metadata = as_mapping(get("metadata"))

@@ -22,7 +22,8 @@ def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
     provider = text(facts.provider).lower()
     facts.is_input_exclusive = "anthropic" in provider
     facts.is_output_exclusive = "gemini" in provider or "google" in provider or "vertex" in provider
-    is_stream = str(attributes.get("gen_ai.request.is_stream")).lower() == "true"
+    streams = attributes.get("gen_ai.request.is_stream", attributes.get("gen_ai.request.stream"))
+    is_stream = str(streams).lower() == "true"
     facts.is_estimated = is_stream and facts.cache_read_tokens is None and "openai" in provider
     facts.reported_cost_usd = pico_usd(attributes.get("gen_ai.usage.cost")) or None
     facts.finish_reason = facts.finish_reason.removeprefix("FinishReason.")

@@ -37,7 +37,8 @@ def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
 
 
 def _read_kind(span: DecodedSpan, facts: Facts) -> None:
-    if "tool_arguments" in span.attributes or span.name.startswith("running tool"):
+    # The span "running tools" holds those of the tools.
+    if "tool_arguments" in span.attributes or span.name.startswith("running tool:") or span.name == "running tool":
         facts.kind, facts.operation = "tool", "execute_tool"
     elif span.name == "agent run" or "agent_name" in span.attributes:
         facts.kind, facts.operation = "agent", "invoke_agent"

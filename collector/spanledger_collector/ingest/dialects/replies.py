@@ -13,6 +13,7 @@ from spanledger_collector.ingest.dialects.usage import fill
 
 _USAGE_KEYS: Final = ("usage", "usageMetadata", "usage_metadata", "token_usage")
 _ID_KEYS: Final = ("id", "responseId", "response_id")
+_NO_PROVIDERS_IDS: Final = ("__", "run-", "lc_run-", "lc_")
 _IN_REPR: Final = re.compile(r"\b(finish_reason|prompt_tokens|completion_tokens|cached_tokens|reasoning_tokens)=('\w+'|\d+)")
 _REPR_CHARS_MAX: Final = 200_000
 _MODEL_KEYS: Final = ("model", "modelVersion", "model_version", "model_name")
@@ -22,6 +23,9 @@ def read_reply(value: Any, facts: Facts) -> None:
     """Fill unknown facts from a provider's answer, an object or JSON text; anything else says nothing."""
     reply = parse_json(value)
     if isinstance(reply, list):
+        whole = reply[-1] if reply else None
+        if isinstance(whole, Mapping) and (whole.get("object") == "response" or "choices" in whole):
+            _read(whole, facts)
         facts.finish_reason = facts.finish_reason or finish_of(reply)
     elif isinstance(reply, Mapping):
         found = _unwrap(reply)
@@ -84,7 +88,9 @@ def _message(message: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read(reply: Mapping[str, Any], facts: Facts) -> None:
     if not facts.response_id:
-        facts.response_id = _first(reply, _ID_KEYS)
+        found = _first(reply, _ID_KEYS)
+        # Some frameworks write a placeholder, or the id of a run, where the provider's should be.
+        facts.response_id = "" if found.startswith(_NO_PROVIDERS_IDS) else found
     if not facts.response_model:
         facts.response_model = _first(reply, _MODEL_KEYS)
     if not facts.finish_reason:

@@ -34,7 +34,19 @@ SCOPES: Final = (
     "opentelemetry.instrumentation.openai_agents",
     "opentelemetry.instrumentation.pinecone",
     "opentelemetry.instrumentation.chromadb",
+    "opentelemetry.instrumentation.alephalpha",
+    "opentelemetry.instrumentation.sagemaker",
+    "opentelemetry.instrumentation.transformers",
+    "opentelemetry.instrumentation.writer",
     "traceloop.",
+    "@traceloop/",
+)
+_CHUNKS: Final = ("gen_ai.content.completion.chunk", "llm.content.completion.chunk")
+_FIRST_INDEXED: Final = (
+    "gen_ai.prompt.0.role",
+    "gen_ai.prompt.0.content",
+    "gen_ai.completion.0.role",
+    "gen_ai.completion.0.content",
 )
 _ENTITY_KIND: Final = {"agent": "agent", "tool": "tool"}
 _OPERATION_OF_REQUEST: Final = {"chat": "chat", "completion": "text_completion", "embedding": "embeddings", "rerank": "rerank"}
@@ -64,6 +76,10 @@ def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
     is_stream = str(get("gen_ai.is_streaming", get("llm.is_streaming"))).lower() == "true"
     # Of an Anthropic stream it adds the first event's output to the last one's, which is cumulative.
     facts.is_partial = is_stream and facts.output_tokens is not None and "anthropic" in text(facts.provider).lower()
+    # In JavaScript it counts a stream's tokens itself and does not say so, and never says how many were cached.
+    facts.is_partial |= scope.startswith("@") and facts.operation == "chat" and facts.cache_read_tokens is None
+    if is_stream and facts.ttft_ns is None:
+        facts.ttft_ns = _first_chunk(span)
     _read_indexed(attributes, facts)
     if not facts.input:
         facts.input = text(get("traceloop.entity.input"))
@@ -77,6 +93,11 @@ def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
             facts.tags[key[len(prefix) :]] = text(value)
 
 
+def _first_chunk(span: DecodedSpan) -> int | None:
+    waits = [time_ns - span.start_ns for name, time_ns, _ in span.events if name in _CHUNKS]
+    return min((wait for wait in waits if wait >= 0), default=None)
+
+
 def _read_gemini_thoughts(attributes: Attributes, facts: Facts) -> None:
     total = first_count(attributes, ("gen_ai.usage.total_tokens", "llm.usage.total_tokens"))
     if total is None or facts.input_tokens is None or facts.output_tokens is None or facts.reasoning_tokens is not None:
@@ -88,7 +109,7 @@ def _read_gemini_thoughts(attributes: Attributes, facts: Facts) -> None:
 
 
 def _read_indexed(attributes: Attributes, facts: Facts) -> None:
-    if "gen_ai.prompt.0.role" not in attributes and "gen_ai.completion.0.role" not in attributes:
+    if not any(key in attributes for key in _FIRST_INDEXED):
         return
     if not facts.input and (prompts := unflatten(attributes, "gen_ai.prompt")):
         facts.input = to_json(prompts)
