@@ -192,3 +192,30 @@ def test_the_order_of_arrival_does_not_matter(collector: LiveCollector, order: l
     detail = collector.get(f"/api/v1/interactions/{trace_hex(1)}", project)
     billed = {span["span_id"] for span in detail["spans"] if span["cost_status"]}
     assert billed == {span_hex(2), span_hex(4)}
+
+
+def test_neighbours_of_equal_size_but_of_other_models_or_times_are_no_twins(collector: LiveCollector, project: str) -> None:
+    """A client's own span has its twin above it; calls that only happen to be as large are calls of their own."""
+    wrapped = call(1, 1, LANGCHAIN, None, start=0.5, end=1.0)
+    own = call(2, 1, OWN, "msg_2", parent=1, start=0.55, end=0.95)
+    before = call(3, 2, LANGCHAIN, None, start=0.0, end=0.45)
+    openai = {"gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-4o-mini"}
+    beside = call(4, 3, LANGCHAIN, None, start=0.5, end=1.0, attrs=openai)
+    collector.send(request(wrapped, own, before, beside), project)
+    assert counted(collector, project) == (3000, 3, 3)
+
+
+def test_an_estimate_gives_way_to_what_the_client_counted(collector: LiveCollector, project: str) -> None:
+    words = {"gen_ai.output.messages": '[{"role": "assistant", "parts": [{"type": "text", "content": "It lies there."}]}]'}
+    unknown = {**words, "gen_ai.usage.input_tokens": None, "gen_ai.usage.output_tokens": None}
+    root = S(1, name="ask", attrs={"spanledger.interaction": "ask"}, end=5.0)
+    streamed = call(2, 1, LANGCHAIN, None, parent=1, start=0.1, end=1.0, attrs=unknown)
+    own = call(3, 1, OWN, "msg_3", parent=1, start=0.12, end=0.98)
+    later = call(4, 1, LANGCHAIN, None, parent=1, start=2.0, end=3.0, attrs=unknown)
+    at = time.time() - 60
+    for part in ((streamed, later), (own,), (root,)):
+        collector.send(request(*part, at=at), project)
+        collector.settled()
+    qualities = collector.ask(["generations", "input_tokens"], project, dimensions=["usage_quality"])
+    assert {row["usage_quality"]: row["generations"] for row in qualities} == {"exact": 1, "estimated": 1}
+    assert {row["usage_quality"]: row["input_tokens"] for row in qualities}["exact"] == 1000

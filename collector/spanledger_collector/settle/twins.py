@@ -1,10 +1,11 @@
 """Twins: two spans of one provider call, seen by two instrumentations. Pure.
 
 Twins come from different instrumentation scopes, have the same counts, and overlap or are at most a second apart. An equal
-response id is then proof, and counts need not agree where one is inexact or the client's own; without an id on one side they
-must also share a trace, or one must be a provider client's own span of the same application. A response id alone never merges
-(some servers repeat them within minutes), nor do equal counts alone (a busy classifier repeats them within a second). Each
-span pairs with at most one of another scope.
+response id is then proof, and counts need not agree where one is inexact or the client's own. Without an id on one side they
+must overlap, and share a trace or the application and the model, one of them being a provider client's own span. Where one's
+counts are an estimate, they need not agree with what the other knows, if both are in one trace, of one model, and one lies in
+the other for the most part. A response id alone never merges (some servers repeat them within minutes), nor do equal counts
+alone (a busy classifier repeats them within a second). Each span pairs with at most one of another scope.
 """
 
 from collections import defaultdict
@@ -19,6 +20,14 @@ from spanledger_schema.tokens import UsageQuality
 GAP_NS: Final = 1_000_000_000
 CLIENTS_OWN: Final = ("com.anthropic.sdk.",)
 """Beginnings of the scopes in which provider clients trace themselves, beside whatever instruments them."""
+_ESTIMATES_NEAR_MAX: Final = 50
+"""With how many earlier ones of its trace an estimate is compared: a trace may hold thousands of calls."""
+_KNOWLEDGE: Final = {
+    str(UsageQuality.EXACT): True,
+    str(UsageQuality.PARTIAL): True,
+    str(UsageQuality.ESTIMATED): False,
+    str(UsageQuality.MISSING): False,
+}
 
 Counts = tuple[int | None, int | None, str]
 
@@ -70,6 +79,13 @@ def cluster_twins(nodes: Iterable[Node]) -> list[list[Node]]:
         row = node.row
         keys: list[object] = [key for key in (row.response_id, counts_of(row)) if key]
         near = [cluster for key in keys for cluster in by_key[key] if _fits(row, cluster)]
+        knowledge = _KNOWLEDGE.get(row.usage_quality)
+        if knowledge is not None and not row.error_class:
+            if not near:
+                # What is known is looked up among the estimates of the trace, and an estimate among what is known.
+                others = by_key[row.trace_id, not knowledge]
+                near = [cluster for cluster in others[-_ESTIMATES_NEAR_MAX:] if _fits(row, cluster)]
+            keys.append((row.trace_id, knowledge))
         if near:
             chosen = min(near, key=lambda cluster: abs(cluster[0].row.start_time - row.start_time))
             chosen.append(node)
@@ -151,11 +167,31 @@ def _are_twins(one: SpanRow, other: SpanRow) -> bool:
             return True
         # Some instrumentations add up a stream's events; the client's own span knows the sum.
         return one.input_tokens == other.input_tokens and (is_clients_own(one) or is_clients_own(other))
+    if gap > 0:
+        return False
+    if one.trace_id == other.trace_id and _do_differ_in_knowledge(one, other):
+        return _is_one_model(one, other) and -gap * 2 >= max(one.duration_ns, other.duration_ns)
     if counts is None or counts != counts_of(other):
         return False
     if one.trace_id == other.trace_id:
         return True
-    return (is_clients_own(one) or is_clients_own(other)) and one.app == other.app
+    return (is_clients_own(one) or is_clients_own(other)) and one.app == other.app and _is_one_model(one, other)
+
+
+def _do_differ_in_knowledge(one: SpanRow, other: SpanRow) -> bool:
+    """Whether two calls went well, and one knows its counts while the other does not."""
+    known = {_KNOWLEDGE.get(one.usage_quality), _KNOWLEDGE.get(other.usage_quality)}
+    return known == {True, False} and not one.error_class and not other.error_class
+
+
+def _is_one_model(one: SpanRow, other: SpanRow) -> bool:
+    """Whether two calls may be of one model: names differ by vendor and date (`anthropic/claude-x`, `claude-x-20250929`)."""
+    models, others = _models(one), _models(other)
+    return not models or not others or any(name in known or known in name for name in models for known in others)
+
+
+def _models(row: SpanRow) -> list[str]:
+    return [name.rpartition("/")[2].lower() for name in (row.response_model, row.request_model) if name]
 
 
 def _is_exact(row: SpanRow) -> bool:
