@@ -153,7 +153,7 @@ def prices(world: "World", method: str, rest: list[str], params: dict[str, list[
         case "GET", []:
             return 200, {"prices": world.prices, "sources": sources}
         case "PUT" | "POST", []:
-            if body.get("multiplier") == "-1":
+            if Decimal(body.get("multiplier") or 0) > 10**9:
                 return 422, {
                     "title": "Invalid question",
                     "detail": "multiplier lies between 0 and 1000000000 with at most 12 places.",

@@ -15,7 +15,7 @@ import spanledger_dashboard
 from spanledger_dashboard import format as fmt
 from spanledger_dashboard.server import policy, report
 
-PAGES = ("overview", "costs", "failures", "confidence", "feedback", "interactions", "alerts")
+PAGES = ("overview", "costs", "prices", "failures", "confidence", "feedback", "interactions", "alerts")
 PACKAGE = Path(spanledger_dashboard.__file__).parent
 HOSTILE = (
     "![x](http://evil.invalid/beacon.png) <img src=http://evil.invalid/b> :red[hi] $x^2$ %{y} **b** [l](http://evil.invalid)"
@@ -42,7 +42,16 @@ def test_every_page_draws_without_an_exception(open_page, page):
     app = open_page(page)
     assert not app.exception
     assert not app.error
-    assert app.title[0].value in ("Overview", "Costs", "Failures", "Confidence & drift", "Feedback", "Interactions", "Alerts")
+    assert app.title[0].value in (
+        "Overview",
+        "Costs",
+        "Prices",
+        "Failures",
+        "Confidence & drift",
+        "Feedback",
+        "Interactions",
+        "Alerts",
+    )
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if p != "interactions"])
@@ -90,7 +99,7 @@ def test_a_filter_in_the_url_reaches_every_question(open_page, world):
         assert chosen.get("environment") == ["prod"]
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if p != "alerts"])
+@pytest.mark.parametrize("page", [p for p in PAGES if p not in ("alerts", "prices")])
 def test_a_tag_in_the_url_reaches_every_question_of_every_page(open_page, world, page):
     app = open_page(page, tag="tier=pro")
     assert not app.exception
@@ -339,7 +348,8 @@ def test_a_rate_on_few_samples_is_called_so(open_page, world):
 @pytest.mark.parametrize("page", PAGES)
 def test_failing_reads_are_shown_in_their_cards(open_page, world, page):
     world.failing = dict.fromkeys(
-        ("/api/v1/query", "/api/v1/drift", "/api/v1/alerts", "/api/v1/interactions"), (503, "The store is busy")
+        ("/api/v1/query", "/api/v1/costs", "/api/v1/prices", "/api/v1/drift", "/api/v1/alerts", "/api/v1/interactions"),
+        (503, "The store is busy"),
     )
     app = open_page(page)
     assert not app.exception
@@ -349,9 +359,9 @@ def test_failing_reads_are_shown_in_their_cards(open_page, world, page):
 
 
 def test_one_failing_read_leaves_the_other_cards_alive(open_page, world):
-    world.failing = {"/api/v1/interactions": (503, "Busy")}
+    world.failing = {"/api/v1/costs/distribution": (503, "Busy")}
     app = open_page("costs")
-    assert len(app.error) == 1
+    assert len(app.error) == 2, "the distribution and its tail"
     assert len(app.metric) == 6
 
 
@@ -430,10 +440,15 @@ RENDERS_MARKDOWN = (
 )
 
 
-@pytest.mark.parametrize("page", [*PAGES, "interaction", "rule"])
+@pytest.mark.parametrize(
+    "page",
+    [*PAGES, "interaction", "rule", "costs/Breakdown", "costs/What changed", "costs/Interactions", "costs/Waste and caching"],
+)
 def test_stored_text_never_reaches_markdown_unescaped(open_page, world, page):
     last = hostile(world)
-    app = open_page({"interaction": "interactions", "rule": "alerts"}.get(page, page), range="7d")
+    page, _, section = page.partition("/")
+    chosen = {"c_view": section} if section else {}
+    app = open_page({"interaction": "interactions", "rule": "alerts"}.get(page, page), range="7d", **chosen)
     if page == "interaction":
         app.query_params["trace"] = last["id"]
         app.run()
