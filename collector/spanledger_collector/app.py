@@ -13,7 +13,20 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from spanledger_collector.alerts.loop import Evaluator
-from spanledger_collector.api import alerts, costs, drift, feedback, health, keys, otlp, prices, quarantine, questions, reprices
+from spanledger_collector.api import (
+    alerts,
+    costs,
+    drift,
+    feedback,
+    governance,
+    health,
+    keys,
+    otlp,
+    prices,
+    quarantine,
+    questions,
+    reprices,
+)
 from spanledger_collector.api.drain import drain_spool
 from spanledger_collector.api.guard import Doorkeeper, Guard, is_loopback
 from spanledger_collector.api.otlp_grpc import GrpcServer
@@ -32,6 +45,7 @@ from spanledger_collector.store.compact import Compactor
 from spanledger_collector.store.key_book import KeyRing
 from spanledger_collector.store.migrate import migrate
 from spanledger_collector.store.open import open_store
+from spanledger_collector.store.project_book import Sweeper
 from spanledger_collector.store.protocol import Store
 from spanledger_collector.store.spool import Spool
 from spanledger_collector.telemetry import Counters
@@ -79,7 +93,7 @@ def create_app(settings: Settings, started: Services | None = None) -> FastAPI:
         redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    for room in (otlp, questions, costs, prices, reprices, quarantine, keys, feedback, alerts, drift, health):
+    for room in (otlp, questions, costs, prices, reprices, quarantine, keys, governance, feedback, alerts, drift, health):
         app.include_router(room.router)
     app.add_middleware(Guard)
     _handle_errors(app)
@@ -121,6 +135,8 @@ def start(settings: Settings, store: Store | None = None) -> Services:
         evaluator.start()
         compactor = Compactor(store)
         compactor.start()
+        sweeper = Sweeper(store)
+        sweeper.start()
     except SpanledgerError:
         store.close()
         raise
@@ -147,6 +163,7 @@ def start(settings: Settings, store: Store | None = None) -> Services:
         intake,
         evaluator,
         compactor,
+        sweeper,
     )
 
 
@@ -162,6 +179,7 @@ def stop(parts: Services) -> None:
     """Commit and settle what is there, then let go of the store."""
     parts.decode_pool.shutdown(wait=True)
     parts.compactor.stop()
+    parts.sweeper.stop()
     parts.evaluator.stop()
     parts.repricer.stop()
     parts.writer.stop()

@@ -48,10 +48,10 @@ def read_interaction(store: Store, project: str, identity: str) -> dict[str, Any
     ]
     settled = _settled(store, project, best, facts)
     interaction = _choose(settled.interactions, identity, trace_id)
-    members = _members(best, interaction, settled.interactions)
+    own = members(best, interaction, settled.interactions)
     calls = {call.span_id: call for call in settled.calls}
-    contents = _contents(store.read(f"SELECT {_CONTENT_COLUMNS} FROM span_content {which}", parameters), members)
-    spans = [_step(row, calls.get(row.span_id), settled.verdicts, interaction) for row in _ordered(members)]
+    contents = _contents(store.read(f"SELECT {_CONTENT_COLUMNS} FROM span_content {which}", parameters), own)
+    spans = [_step(row, calls.get(row.span_id), settled.verdicts, interaction) for row in _ordered(own)]
     asked = sorted(spans, key=lambda span: span["kind"] not in ("interaction", "model"))
     preview = next(
         (words for span in asked if (words := first_text(contents.get(span["span_id"], {}).get("input", []), "user"))), None
@@ -60,7 +60,7 @@ def read_interaction(store: Store, project: str, identity: str) -> dict[str, Any
         "interaction": show(interaction, preview),
         "spans": spans,
         "content": contents,
-        "feedback": [_judgement(item) for item in judgements if not item["span_id"] or item["span_id"] in members],
+        "feedback": [_judgement(item) for item in judgements if not item["span_id"] or item["span_id"] in own],
     }
 
 
@@ -95,7 +95,7 @@ def _choose(interactions: list[InteractionRow], identity: str, trace_id: str) ->
     return min(interactions, key=lambda row: (row.start_time, row.interaction_id))
 
 
-def _members(best: dict[str, SpanRow], interaction: InteractionRow, all_of_trace: list[InteractionRow]) -> dict[str, SpanRow]:
+def members(best: dict[str, SpanRow], interaction: InteractionRow, all_of_trace: list[InteractionRow]) -> dict[str, SpanRow]:
     """The spans of one interaction: a mark's subtree, or what lies outside all marks."""
     marks = {row.root_span_id for row in all_of_trace if row.interaction_id != row.trace_id}
     if not marks:
@@ -103,19 +103,17 @@ def _members(best: dict[str, SpanRow], interaction: InteractionRow, all_of_trace
     owner: dict[str, str] = {}
 
     def find(span_id: str) -> str:
+        """The outermost mark above a span or on it, empty where there is none."""
         path: list[str] = []
-        current, found = span_id, ""
-        while current in best and current not in path:
-            if current in owner:
-                found = owner[current]
-                break
+        current = span_id
+        while current in best and current not in path and current not in owner:
             path.append(current)
-            if current in marks:
-                found = current
             current = best[current].parent_span_id
-        for item in path:
-            owner[item] = found
-        return found
+        above = owner.get(current, "")
+        for item in reversed(path):
+            above = above or (item if item in marks else "")
+            owner[item] = above
+        return owner[span_id]
 
     wanted = interaction.root_span_id if interaction.interaction_id != interaction.trace_id else ""
     return {span_id: row for span_id, row in best.items() if find(span_id) == wanted}

@@ -109,6 +109,7 @@ class Settler:
         self._judged: deque[tuple[str, str, Feedback, int]] = deque()
         self._noted: deque[tuple[str, Note, int]] = deque()
         self._again: deque[Key] = deque()
+        self._erased: deque[Key] = deque()
         self._in_flight: dict[int, int] = {}
         self._flight = 0
         self._flight_lock = threading.Lock()
@@ -146,6 +147,10 @@ class Settler:
         """Settle traces once more, with what is known now; what is the same is not written again."""
         self._again.extend(keys)
 
+    def forget(self, keys: Iterable[Key]) -> None:
+        """Traces were erased from the store; what is in memory of them goes too."""
+        self._erased.extend(keys)
+
     def is_waiting(self, keys: Iterable[Key]) -> bool:
         """Whether any of these traces is not settled yet; ask twice, since one may be in hand just now."""
         return bool(self._again) or any(key in self._dirty for key in keys)
@@ -182,7 +187,7 @@ class Settler:
         """Wait until everything durable is settled; for tests and orderly stops."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            if not (self._inbox or self._judged or self._noted or self._again or self._dirty):
+            if not (self._inbox or self._judged or self._noted or self._erased or self._again or self._dirty):
                 return True
             time.sleep(0.01)
         return False
@@ -267,6 +272,10 @@ class Settler:
             trace = self._recall((project, note.trace_id))
             trace.notes[note.span_id] = note.join(trace.notes.get(note.span_id))
             self._touch((project, note.trace_id), trace, now, received_at)
+        while self._erased:
+            key = self._erased.popleft()
+            self._traces.forget_all([key])
+            self._dirty.discard(key)
         while self._again:
             key = self._again.popleft()
             trace = self._recall(key)

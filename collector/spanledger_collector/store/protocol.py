@@ -42,8 +42,8 @@ class Store(Protocol):
         """
         ...
 
-    def command(self, sql: str) -> None:
-        """Run DDL or another statement without an answer."""
+    def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
+        """Run DDL or another statement without an answer; values are bound as `{name:Type}`."""
         ...
 
     def close(self) -> None:

@@ -78,10 +78,10 @@ class ServerStore:
         finally:
             self._readers.put(client)
 
-    def command(self, sql: str) -> None:
+    def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
         """See `Store.command`."""
         try:
-            self._lane("admin").command(sql)
+            self._lane("admin").command(sql, parameters=dict(parameters or {}))
         except (ClickHouseError, OSError) as error:
             failure = translate(error, reading=False)
             raise StoreRefused(f"{failure.detail} {str(error)[:300]}") from error

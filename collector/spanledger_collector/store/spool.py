@@ -85,6 +85,8 @@ class Spool:
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
+            # What is deleted is overwritten: an erasure must leave nothing behind.
+            self._db.execute("PRAGMA secure_delete = ON")
             self._db.executescript(_SCHEMA)
             (self._bytes,) = self._db.execute("SELECT coalesce(sum(length(body)), 0) FROM waiting").fetchone()
             (self._count,) = self._db.execute("SELECT count(*) FROM waiting").fetchone()
@@ -203,6 +205,23 @@ class Spool:
         with self._lock:
             try:
                 done = [self._db.execute("DELETE FROM quarantine WHERE project = ? AND id = ?", (project, one)) for one in ids]
+            except sqlite3.Error as error:
+                raise StoreUnavailable(_AWAY) from error
+            return sum(cursor.rowcount for cursor in done)
+
+    def erase(self, project: str, trace_ids: Sequence[str]) -> int:
+        """Forget refused spans of some traces without a trace of them in the file; how many there were.
+
+        Raises:
+            StoreUnavailable: the disk does not take it.
+        """
+        with self._lock:
+            try:
+                done = [
+                    self._db.execute("DELETE FROM quarantine WHERE project = ? AND trace_id = ?", (project, one))
+                    for one in trace_ids
+                ]
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             except sqlite3.Error as error:
                 raise StoreUnavailable(_AWAY) from error
             return sum(cursor.rowcount for cursor in done)

@@ -1,4 +1,4 @@
--- Keys: every version is kept, the newest counts. The audit log: a hash chain per collector, append-only.
+-- Keys and projects: every version is kept, the newest counts. The audit log: a hash chain per collector, append-only.
 
 CREATE TABLE IF NOT EXISTS keys /*@on_cluster*/
 (
@@ -14,6 +14,18 @@ CREATE TABLE IF NOT EXISTS keys /*@on_cluster*/
 )
 ENGINE = /*@replicated_all*/MergeTree()
 ORDER BY (key_id, version)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, max_suspicious_broken_parts = 0;
+
+-- `body` is the project's settings as JSON: for how long numbers and content are kept.
+CREATE TABLE IF NOT EXISTS projects /*@on_cluster*/
+(
+    project    String,
+    body       String,
+    changed_at DateTime64(6, 'UTC'),
+    version    UInt64
+)
+ENGINE = /*@replicated_all*/MergeTree()
+ORDER BY (project, version)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, max_suspicious_broken_parts = 0;
 
 CREATE TABLE IF NOT EXISTS audit_log /*@on_cluster*/
