@@ -43,6 +43,7 @@ from spanledger_collector.settle.run import Settler
 from spanledger_collector.store.audit_book import AuditLog
 from spanledger_collector.store.compact import Compactor
 from spanledger_collector.store.key_book import KeyRing
+from spanledger_collector.store.manifest import Manifest
 from spanledger_collector.store.migrate import migrate
 from spanledger_collector.store.open import open_store
 from spanledger_collector.store.project_book import Sweeper
@@ -112,12 +113,15 @@ def start(settings: Settings, store: Store | None = None) -> Services:
     """
     store = store or open_store(settings)
     try:
-        migrate(store)
         folder = settings.data_dir / "spool"
         ring = KeyRing(store, folder / f"keys-{store.name}.json", watches=settings.clickhouse_url is not None)
         audit = AuditLog(store, folder)
-        spool = Spool(folder, store.name, settings.spool_bytes_max)
+        manifest = Manifest(store, folder / f"manifest-{store.name}.json")
+        manifest.check()
+        manifest.start()
+        migrate(store)
         ring.start()
+        spool = Spool(folder, store.name, settings.spool_bytes_max)
         _check_reach(settings, ring)
         counters = Counters()
         books = Books(store, watches=settings.clickhouse_url is not None)
@@ -135,7 +139,7 @@ def start(settings: Settings, store: Store | None = None) -> Services:
         evaluator.start()
         compactor = Compactor(store)
         compactor.start()
-        sweeper = Sweeper(store)
+        sweeper = Sweeper(store, manifest)
         sweeper.start()
     except SpanledgerError:
         store.close()
@@ -164,6 +168,7 @@ def start(settings: Settings, store: Store | None = None) -> Services:
         evaluator,
         compactor,
         sweeper,
+        manifest,
     )
 
 
@@ -180,6 +185,7 @@ def stop(parts: Services) -> None:
     parts.decode_pool.shutdown(wait=True)
     parts.compactor.stop()
     parts.sweeper.stop()
+    parts.manifest.stop()
     parts.evaluator.stop()
     parts.repricer.stop()
     parts.writer.stop()

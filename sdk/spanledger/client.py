@@ -269,6 +269,14 @@ class Client:
         except httpx.HTTPError:
             return False
 
+    def readiness(self) -> dict[str, Any]:
+        """What the collector says of itself: `status`, where it is not ready `reason` and perhaps `advice`; empty: it is away."""
+        try:
+            found = self._http.get("/readyz").json()
+        except (httpx.HTTPError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
     def call(
         self, method: str, path: str, *, body: Any = None, parameters: Mapping[str, Any] | None = None, project: str | None = None
     ) -> Any:

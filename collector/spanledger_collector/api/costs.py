@@ -5,11 +5,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body
 
+from spanledger_collector.api import reconcile
 from spanledger_collector.api.services import ProjectDep, ServicesDep
 from spanledger_collector.query import costs, savings
 from spanledger_schema.query import Query, QueryError, parse_time
 
 router = APIRouter(prefix="/api/v1/costs", tags=["Costs"])
+router.include_router(reconcile.router)
 
 _EXAMPLE = {
     "filters": [{"dimension": "feature", "op": "in", "values": ["search"]}],

@@ -49,6 +49,7 @@ async def post_erasure(
     counts = {"traces": len(belongs.traces), "interactions_in_shared_traces": len(belongs.interactions)}
     await asyncio.to_thread(parts.audit.write, access.actor, "erase user", project, digest, counts)
     await asyncio.to_thread(erasure.delete, parts.store, project, belongs)
+    await asyncio.to_thread(parts.manifest.check)
     held = await asyncio.to_thread(parts.spool.erase, project, belongs.traces)
     parts.account.drop(project, held)
     parts.settler.forget([(project, trace_id) for trace_id in (*belongs.traces, *belongs.shared)])

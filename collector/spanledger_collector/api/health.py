@@ -27,7 +27,19 @@ async def readyz(parts: ServicesDep) -> JSONResponse:
         await asyncio.to_thread(parts.store.read, "SELECT count() FROM schema_migrations")
     except SpanledgerError as error:
         return JSONResponse({"status": "not ready", "reason": error.detail}, 503)
+    if problems := parts.manifest.problems:
+        reason = f"The store has lost data: {problems[0]}" + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "")
+        advice = (
+            "Restore a backup, or accept the loss with `spanledger doctor --accept-loss`; until then nothing is called whole."
+        )
+        return JSONResponse({"status": "not ready", "reason": reason, "advice": advice, "problems": problems}, 503)
     return JSONResponse({"status": "ready"})
+
+
+@router.post("/api/v1/store/accept-loss", summary="Go on without what was lost", tags=["Governance"])
+async def accept_loss(parts: ServicesDep) -> dict[str, int]:
+    """Take the store as it is now for the truth: `/readyz` is green again, and the loss is in the audit log and nowhere else."""
+    return {"accepted": await asyncio.to_thread(parts.manifest.accept)}
 
 
 @router.get("/metrics", summary="Own counters", response_class=Response)

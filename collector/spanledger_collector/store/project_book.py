@@ -10,6 +10,7 @@ import orjson
 from spanledger_collector.errors import SpanledgerError
 from spanledger_collector.governance.retention import Retention
 from spanledger_collector.store.arrow import table
+from spanledger_collector.store.manifest import Manifest
 from spanledger_collector.store.protocol import Store, rows_of
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -83,9 +84,10 @@ def _delete(store: Store, name: str, column: str, project: str, cut_ns: int) -> 
 class Sweeper:
     """A thread that deletes what is too old, once an hour."""
 
-    def __init__(self, store: Store) -> None:
-        """Prepare; `start` begins."""
+    def __init__(self, store: Store, manifest: Manifest) -> None:
+        """Prepare; `start` begins. The manifest is told what was deleted on purpose."""
         self._store = store
+        self._manifest = manifest
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
 
@@ -105,6 +107,7 @@ class Sweeper:
             wait_s = _EVERY_S
             try:
                 if deleted := sweep(self._store, time.time_ns()):
+                    self._manifest.check()
                     _LOGGER.info("too old and deleted: %s rows", sum(deleted.values()))
             except SpanledgerError as error:
                 _LOGGER.warning("what is too old could not be deleted: %s", error.code)

@@ -29,6 +29,9 @@ class Finding:
 
 def doctor(
     write: Annotated[bool, typer.Option(help="Send a span that is no interaction, and read it back.")] = True,
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help="Go on without data that the store has lost; it is noted in the audit log.")
+    ] = False,
     as_json: AsJson = False,
     url: Url = None,
     project: Project = None,
@@ -36,6 +39,8 @@ def doctor(
     """Check that the collector is there, ready, and counts what is sent to it."""
     worst = 0
     with connect(url, project) as client:
+        if accept_loss:
+            client.call("POST", "/api/v1/store/accept-loss")
         for finding in _examine(client, url, project, write):
             if finding.ok is False:
                 worst = max(worst, finding.exit_code)
@@ -65,7 +70,9 @@ def _examine(client: Client, url: str | None, project: str | None, write: bool) 
     if client.ready():
         yield Finding("ready", True, "it takes data")
     else:
-        yield Finding("ready", False, "it is alive, but not ready (/readyz): its store is starting, full or away")
+        said = client.readiness()
+        reason = said.get("reason") or "its store is starting, full or away"
+        yield Finding("ready", False, f"it is alive, but not ready (/readyz): {reason} {said.get('advice') or ''}".rstrip())
         return
     if write:
         yield _round_trip(client, url, project)
@@ -76,6 +83,11 @@ def _tell_status(status: dict[str, Any]) -> Iterator[Finding]:
     is_same = theirs.split(".")[:2] == ours.split(".")[:2]
     note = "" if is_same else f"; this client is {ours}, which may not fit"
     yield Finding("collector", True, f"version {theirs}{note}")
+    waiting, held = status.get("waiting_spans"), status.get("quarantined_spans")
+    if waiting:
+        yield Finding("waiting", False, f"{waiting:,} spans wait on disk for the store; they go in when it is back")
+    if held:
+        yield Finding("quarantine", False, f"the store refused {held:,} spans; GET /api/v1/quarantine says which and why")
     pending = status.get("pending_traces")
     yield Finding("data", None, f"through {status.get('data_through') or 'nothing yet'}, {pending} traces to settle")
 

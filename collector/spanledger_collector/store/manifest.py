@@ -1,0 +1,154 @@
+"""Whether the store still has what it had: ClickHouse hides damaged parts at its start, and a part that is gone leaves no trace.
+
+The names of all active parts are written to a file beside the store, again and again. A part's name holds the range of inserts
+that it covers, and a merge makes one whose range covers those of its sources; so every part that was there before must be
+covered by one that is there now. What is not is named, and the collector is not ready until somebody has looked.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import re
+import threading
+import time
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from spanledger_collector.errors import SpanledgerError
+from spanledger_collector.store.protocol import Store, rows_of
+
+_LOGGER: Final = logging.getLogger(__name__)
+_EVERY_S: Final = 20.0
+_PART: Final = re.compile(r"(.+)_(\d+)_(\d+)_(\d+)(?:_\d+)?")
+_BROKEN: Final = ("broken", "unexpected", "noquorum", "merge-not-byte-identical")
+
+
+class Part(NamedTuple):
+    """A part: its table, its partition, the range of inserts that it covers, and its rows."""
+
+    table: str
+    partition: str
+    first: int
+    last: int
+    rows: int
+
+
+class Manifest:
+    """Compares the store with the file, and writes the file anew. `problems` is empty while all is well."""
+
+    def __init__(self, store: Store, file: Path) -> None:
+        """Know nothing yet; `check` once before the store is written to, then `start`."""
+        self._store = store
+        self._file = file
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="manifest", daemon=True)
+        self._problems: list[str] = []
+
+    @property
+    def problems(self) -> list[str]:
+        """What is missing or damaged, in words; stays until `accept`."""
+        return list(self._problems)
+
+    def check(self) -> None:
+        """Compare the store with the file, and write the file where nothing is missing; also right after rows were deleted.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        active = self._active()
+        found = self._damaged() + _missing(self._read(), active)
+        for problem in found:
+            if problem not in self._problems:
+                self._problems.append(problem)
+                _LOGGER.error("the store has lost data: %s", problem)
+        if not self._problems:
+            self._write(active)
+
+    def accept(self) -> int:
+        """Somebody has looked, and the store as it is now is the truth from now on. How many problems there were.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        known = len(self._problems)
+        self._write(self._active(), self._damaged())
+        self._problems = []
+        return known
+
+    def start(self) -> None:
+        """Look again and again."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look a last time."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        while True:
+            is_last = self._stopping.wait(_EVERY_S)
+            # Where the store is away, readiness says so already.
+            with contextlib.suppress(SpanledgerError):
+                self.check()
+            if is_last:
+                return
+
+    def _active(self) -> list[Part]:
+        sql = "SELECT table, name, rows FROM system.parts WHERE database = currentDatabase() AND active"
+        return [part for row in rows_of(self._store.read(sql)) if (part := _part(row["table"], row["name"], int(row["rows"])))]
+
+    def _damaged(self) -> list[str]:
+        sql = "SELECT table, name, reason FROM system.detached_parts WHERE database = currentDatabase() ORDER BY table, name"
+        rows = [row for row in rows_of(self._store.read(sql)) if str(row["reason"] or "").startswith(_BROKEN)]
+        known = set(self._read_raw().get("accepted", []))
+        words = [f"{row['table']}: part {row['name']} is damaged and was set aside ({row['reason']})" for row in rows]
+        return [word for word in words if word not in known]
+
+    def _write(self, active: list[Part], accepted: list[str] | None = None) -> None:
+        before = self._read_raw().get("accepted", [])
+        body = {"written_at": int(time.time()), "parts": active, "accepted": [*before, *(accepted or ())]}
+        draft = self._file.with_suffix(".new")
+        try:
+            with os.fdopen(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
+                json.dump(body, file)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(self._file)
+        except OSError as error:
+            _LOGGER.warning("the manifest cannot be written: %s", error.strerror)
+
+    def _read(self) -> list[Part]:
+        try:
+            return [Part(*row) for row in self._read_raw().get("parts", [])]
+        except TypeError:
+            return []
+
+    def _read_raw(self) -> dict[str, Any]:
+        try:
+            raw = json.loads(self._file.read_text())
+        except (OSError, ValueError):
+            return {}
+        return raw if isinstance(raw, dict) else {}
+
+
+def _part(table: str, name: str, rows: int) -> Part | None:
+    found = _PART.fullmatch(name)
+    return Part(table, found.group(1), int(found.group(2)), int(found.group(3)), rows) if found else None
+
+
+def _missing(before: list[Part], active: list[Part]) -> list[str]:
+    """Parts that had rows and that no part of today covers. What is deleted on purpose leaves an empty part until it is noted."""
+    by_place: dict[tuple[str, str], list[Part]] = {}
+    for part in active:
+        by_place.setdefault((part.table, part.partition), []).append(part)
+    gone = [
+        part
+        for part in before
+        if part.rows
+        and not any(now.first <= part.first and part.last <= now.last for now in by_place.get((part.table, part.partition), ()))
+    ]
+    return [
+        f"{part.table}: {part.rows:,} rows of {part.partition} are gone (inserts {part.first} to {part.last})" for part in gone
+    ]
