@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body
 
-from spanledger_collector.api.services import AccessDep, ProjectDep, ServicesDep, project_named
+from spanledger_collector.api.services import AccessDep, ProjectDep, Services, ServicesDep, project_named
 from spanledger_collector.errors import InvalidQuestion, Overloaded
 from spanledger_collector.governance.retention import Retention, parse_retention
 from spanledger_collector.query import erasure
@@ -17,6 +17,11 @@ router = APIRouter(prefix="/api/v1", tags=["Governance"])
 
 _SETTLE_S = 20.0
 SettingsBody = Annotated[dict[str, Any], Body(examples=[{"numbers_days": 396, "content_days": 30}])]
+
+
+def _delete(parts: Services, project: str, belongs: erasure.Belongings) -> None:
+    with parts.manifest.deleting():
+        erasure.delete(parts.store, project, belongs)
 
 
 @router.put("/projects/{name}", summary="Change a project")
@@ -48,8 +53,7 @@ async def post_erasure(
     digest = hashlib.sha256(f"{project}\0{user}".encode("utf-8", "replace")).hexdigest()[:16]
     counts = {"traces": len(belongs.traces), "interactions_in_shared_traces": len(belongs.interactions)}
     await asyncio.to_thread(parts.audit.write, access.actor, "erase user", project, digest, counts)
-    await asyncio.to_thread(erasure.delete, parts.store, project, belongs)
-    await asyncio.to_thread(parts.manifest.check)
+    await asyncio.to_thread(_delete, parts, project, belongs)
     held = await asyncio.to_thread(parts.spool.erase, project, belongs.traces)
     parts.account.drop(project, held)
     parts.settler.forget([(project, trace_id) for trace_id in (*belongs.traces, *belongs.shared)])

@@ -12,6 +12,7 @@ import os
 import re
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -44,6 +45,7 @@ class Manifest:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="manifest", daemon=True)
         self._problems: list[str] = []
+        self._lock = threading.Lock()
 
     @property
     def problems(self) -> list[str]:
@@ -51,11 +53,30 @@ class Manifest:
         return list(self._problems)
 
     def check(self) -> None:
-        """Compare the store with the file, and write the file where nothing is missing; also right after rows were deleted.
+        """Compare the store with the file, and write the file where nothing is missing.
 
         Raises:
             StoreUnavailable: the store does not answer.
         """
+        with self._lock:
+            self._check()
+
+    @contextlib.contextmanager
+    def deleting(self) -> Iterator[None]:
+        """Around a deletion on purpose: what is gone after it is gone rightly, and nobody looks meanwhile.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        with self._lock:
+            self._check()
+            try:
+                yield
+            finally:
+                if not self._problems:
+                    self._write(self._active())
+
+    def _check(self) -> None:
         active = self._active()
         found = self._damaged() + _missing(self._read(), active)
         for problem in found:
@@ -71,10 +92,11 @@ class Manifest:
         Raises:
             StoreUnavailable: the store does not answer.
         """
-        known = len(self._problems)
-        self._write(self._active(), self._damaged())
-        self._problems = []
-        return known
+        with self._lock:
+            known = len(self._problems)
+            self._write(self._active(), self._damaged())
+            self._problems = []
+            return known
 
     def start(self) -> None:
         """Look again and again."""
@@ -139,7 +161,7 @@ def _part(table: str, name: str, rows: int) -> Part | None:
 
 
 def _missing(before: list[Part], active: list[Part]) -> list[str]:
-    """Parts that had rows and that no part of today covers. What is deleted on purpose leaves an empty part until it is noted."""
+    """Parts that had rows and that no part of today covers."""
     by_place: dict[tuple[str, str], list[Part]] = {}
     for part in active:
         by_place.setdefault((part.table, part.partition), []).append(part)

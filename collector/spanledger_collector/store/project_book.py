@@ -106,8 +106,9 @@ class Sweeper:
         while not self._stopping.wait(wait_s):
             wait_s = _EVERY_S
             try:
-                if deleted := sweep(self._store, time.time_ns()):
-                    self._manifest.check()
+                with self._manifest.deleting():
+                    deleted = sweep(self._store, time.time_ns())
+                if deleted:
                     _LOGGER.info("too old and deleted: %s rows", sum(deleted.values()))
             except SpanledgerError as error:
                 _LOGGER.warning("what is too old could not be deleted: %s", error.code)
