@@ -1,14 +1,15 @@
 """The spans of a trace as a tree, and which of them are calls that count. Pure.
 
 Frameworks repeat a call's usage on the spans around it, and two instrumentations may see one call. So only leaves are billed:
-a wrapper that repeats the usage of a model call below it is none, unless nothing below carries usage. Twins of the calls that
-remain are found in `twins`.
+a wrapper that repeats the usage of a model call below it is none, unless nothing below carries usage. What a wrapper knows
+beats what was only estimated below it. Twins of the calls that remain are found in `twins`.
 """
 
 from collections.abc import Iterable
 from typing import Final
 
 from spanledger_schema.spans import SpanRow
+from spanledger_schema.tokens import UsageQuality
 
 GENERATIONS: Final = frozenset({"model", "embedding", "rerank"})
 STEPS: Final = frozenset({"tool", "retrieval"})
@@ -34,7 +35,20 @@ NOT_BILLED: Final = {
 class Node:
     """A span in its tree. `verdict` is empty for a call that counts, else a key of `NOT_BILLED`."""
 
-    __slots__ = ("children", "direct_model", "direct_usage", "has_usage", "is_model", "parent", "row", "usage_below", "verdict")
+    __slots__ = (
+        "children",
+        "direct_known",
+        "direct_model",
+        "direct_usage",
+        "has_usage",
+        "is_model",
+        "known_below",
+        "knows",
+        "parent",
+        "row",
+        "usage_below",
+        "verdict",
+    )
 
     def __init__(self, row: SpanRow) -> None:
         """Wrap a row; `link` connects it."""
@@ -43,8 +57,11 @@ class Node:
         self.children: list[Node] = []
         self.is_model = row.kind in GENERATIONS
         self.has_usage = row.input_tokens is not None or row.output_tokens is not None
+        self.knows = self.has_usage and row.usage_quality != UsageQuality.ESTIMATED
         self.usage_below = False
+        self.known_below = False
         self.direct_usage = False
+        self.direct_known = False
         self.direct_model = False
         self.verdict = NO_CALL
 
@@ -121,13 +138,20 @@ def _by_start(row: SpanRow) -> tuple[int, str]:
 def _report(node: Node, parent: Node) -> None:
     if node.has_usage or node.usage_below:
         parent.usage_below = True
+        parent.known_below = parent.known_below or node.knows or node.known_below
     if node.row.kind not in STEPS:
         parent.direct_usage = parent.direct_usage or node.has_usage or node.direct_usage
+        parent.direct_known = parent.direct_known or node.knows or node.direct_known
         parent.direct_model = parent.direct_model or node.is_model or node.direct_model
 
 
 def _verdict(node: Node, is_covered: bool) -> str:
+    if node.knows:
+        repeats = node.direct_known if node.is_model else node.known_below
+        return WRAPPER if repeats else CALL
     if node.has_usage:
+        if is_covered:
+            return USAGE_ABOVE
         repeats = node.direct_usage if node.is_model else node.usage_below
         return WRAPPER if repeats else CALL
     if node.is_model:

@@ -76,6 +76,9 @@ def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
     if isinstance(answer, list) and facts.kind == "model":
         read_reply(answer, facts)
     _read_answer(response, scope, facts)
+    # Of Anthropic's streams those of 2025 name no cached tokens, and exclude them.
+    is_bare = facts.cache_read_tokens is None and facts.cache_write_tokens is None
+    facts.is_partial = is_bare and parameters.get("stream") is True and scope.endswith("anthropic")
     facts.reported_cost_usd = pico_usd(get("llm.cost.total")) if get("llm.cost.total") else None
     metadata = as_mapping(get("metadata"))
     facts.user = text(metadata.get("user_id"))
