@@ -15,6 +15,7 @@ from starlette.responses import Response
 from spanledger_collector.alerts.loop import Evaluator
 from spanledger_collector.api import (
     alerts,
+    backups,
     costs,
     drift,
     feedback,
@@ -94,7 +95,21 @@ def create_app(settings: Settings, started: Services | None = None) -> FastAPI:
         redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    for room in (otlp, questions, costs, prices, reprices, quarantine, keys, governance, feedback, alerts, drift, health):
+    for room in (
+        otlp,
+        questions,
+        costs,
+        prices,
+        reprices,
+        quarantine,
+        keys,
+        governance,
+        backups,
+        feedback,
+        alerts,
+        drift,
+        health,
+    ):
         app.include_router(room.router)
     app.add_middleware(Guard)
     _handle_errors(app)

@@ -17,6 +17,7 @@ from spanledger_collector.api.otlp_grpc import check_grpc
 from spanledger_collector.app import create_app, start
 from spanledger_collector.errors import CannotStart, SpanledgerError
 from spanledger_collector.settings import Settings
+from spanledger_collector.store.backup import restore_backup
 from spanledger_collector.store.migrate import migrate as run_migrations
 from spanledger_collector.store.migrate import pending
 from spanledger_collector.store.open import open_store
@@ -111,10 +112,28 @@ def migrate(
         console.print("The schema is current.")
 
 
+def restore(
+    backup: Annotated[Path, typer.Argument(help="Folder of a backup; the backups that it builds on lie beside it.")],
+    data_dir: Annotated[Path, typer.Option(help="A new folder for the restored store.")],
+) -> None:
+    """Restore a backup into a new data folder, and compare its totals with those that it was made with."""
+    console = Console(stderr=True)
+    try:
+        with console.status("Restoring") as status:
+            totals = restore_backup(backup.absolute(), data_dir, status.update)
+    except SpanledgerError as error:
+        raise _fail(error) from None
+    for project, found in totals.items():
+        words = f"{project}: {found.spans:,} spans, {found.interactions:,} interactions, {found.cost_usd} USD"
+        console.print(words, markup=False, highlight=False)
+    console.print(f"Restored and equal. Start it with: spanledger serve --data-dir {data_dir}", markup=False, highlight=False)
+
+
 def main() -> None:
     """`python -m spanledger_collector`."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     app = typer.Typer(add_completion=False, no_args_is_help=True)
     app.command("serve")(serve)
     app.command("migrate")(migrate)
+    app.command("restore")(restore)
     app()

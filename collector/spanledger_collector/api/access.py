@@ -29,6 +29,8 @@ RULES: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/api/v1/projects"): _READ,
     ("PUT", "/api/v1/projects/{name}"): _CHANGE,
     ("POST", "/api/v1/erasures"): Rule("admin"),
+    ("GET", "/api/v1/backups"): Rule("admin"),
+    ("POST", "/api/v1/backups"): _CHANGE,
     ("GET", "/api/v1/interactions"): _READ,
     ("GET", "/api/v1/interactions/{identity}"): _READ,
     ("POST", "/api/v1/costs/changes"): _READ,

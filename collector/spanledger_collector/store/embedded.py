@@ -46,6 +46,7 @@ class EmbeddedStore:
         query_seconds_max: float = 20.0,
         query_memory_bytes_max: int = 512 * _MIB,
         engine_memory_bytes_max: int = 1_536 * _MIB,
+        backup_folder: Path | None = None,
     ) -> None:
         """Open the folder, creating it if need be.
 
@@ -55,11 +56,13 @@ class EmbeddedStore:
         self._lock_file = _lock(folder, database)
         self._database = database
         self._folder = folder
+        self.backup_folder = (backup_folder or folder / "backups").absolute()
         self._engine_options = {
             "max_server_memory_usage": str(engine_memory_bytes_max),
             "mark_cache_size": str(64 * _MIB),
             "uncompressed_cache_size": "0",
             "background_pool_size": "2",
+            "backups.allowed_path": str(self.backup_folder),
         }
         self._read_settings = {
             "readonly": 2,

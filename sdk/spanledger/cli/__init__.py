@@ -37,6 +37,7 @@ UNREACHABLE: Final = 3
 _MODULES: Final = {
     "alerts": "spanledger.cli._alerts",
     "audit": "spanledger.cli._keys",
+    "backup": "spanledger.cli._projects",
     "doctor": "spanledger.cli._doctor",
     "erase": "spanledger.cli._projects",
     "keys": "spanledger.cli._keys",

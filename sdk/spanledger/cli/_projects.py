@@ -1,10 +1,12 @@
-"""`spanledger projects` and `spanledger erase`: what is kept for how long, and what is not kept any more."""
+"""`spanledger projects`, `spanledger erase` and `spanledger backup`: what is kept, for how long, and where else."""
 
 from typing import Annotated
 
 import typer
 
 from spanledger.cli._show import AsJson, Project, Url, connect, safe, show_json, show_table, warn
+
+_BACKUP_S = 3_600.0
 
 projects = typer.Typer(help="Projects: list them, and set how long they keep data.", no_args_is_help=True, add_completion=False)
 
@@ -53,6 +55,27 @@ def set_project(
         show_json(found)
     else:
         warn(f"{safe(found['name'])} keeps numbers for {found['numbers_days']} days and content for {found['content_days']}")
+
+
+def backup(
+    name: Annotated[str | None, typer.Option("--name", "-n", help="What it is called; without it the time.")] = None,
+    base: Annotated[str | None, typer.Option("--base", help="An earlier backup: keep only what is new since it.")] = None,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> None:
+    """Back up the embedded store while it runs, and try the backup out."""
+    body = {key: value for key, value in (("name", name), ("base", base)) if value is not None}
+    with connect(url, None, timeout_s=_BACKUP_S) as client:
+        found = client.call("POST", "/api/v1/backups", body=body)
+    if as_json:
+        show_json(found)
+        return
+    warn(f"{safe(found['name'])} is whole: {safe(found['path'] or '')}")
+    rows = [
+        [safe(project), f"{held['spans']:,}", f"{held['interactions']:,}", held["cost_usd"]]
+        for project, held in found["totals"].items()
+    ]
+    show_table(["project", "spans", "interactions", "USD"], rows)
 
 
 def erase(

@@ -34,10 +34,10 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 CONSOLE: Final = Console(markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
-def connect(url: str | None, project: str | None) -> Client:
+def connect(url: str | None, project: str | None, timeout_s: float = 30.0) -> Client:
     """A client; the key comes from SPANLEDGER_API_KEY only, since arguments are seen by other users of the machine."""
     try:
-        return Client(url, project=project)
+        return Client(url, project=project, timeout_s=timeout_s)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 
