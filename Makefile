@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 # `make score` says how well instrumentations are understood, payload by payload.
-.PHONY: setup demo test check lint types architecture bench score lock format clean
+.PHONY: setup demo test check lint types architecture bench score faults lock format clean
 
 setup: $(READY)
 
@@ -41,6 +41,10 @@ bench: setup
 
 score: setup
 	$(BIN)/python tests/score/score.py --verbose
+
+# Half an hour: two hundred kills and every crash point; `make test` has a short form.
+faults: setup
+	$(BIN)/python tests/faults/run.py
 
 format: setup
 	$(BIN)/ruff check --fix .

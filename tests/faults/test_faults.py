@@ -1,0 +1,80 @@
+"""Kills and crash points: what was acknowledged is counted exactly once, to the last digit (long form: `make faults`)."""
+
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from crashing import POINTS
+from mortal import Load, Mortal, assert_ledger
+
+SHORT = (
+    "after the insert of spans",
+    "before settled rows are written",
+    "after settled rows are written",
+    "between the inserts of a day",
+    "while the schema is migrated",
+)
+
+
+@pytest.fixture
+def mortal(tmp_path: Path) -> Iterator[Mortal]:
+    collector = Mortal(tmp_path / "data")
+    yield collector
+    collector.stop()
+
+
+def survive_kills(mortal: Mortal, kills: int, senders: int = 3, seed: int = 20_261_125) -> int:
+    """Kill a collector under load again and again; how many traces were acknowledged, and each is counted once."""
+    mortal.start()
+    load = Load(mortal.url, senders, seed)
+    chance = random.Random(seed)
+    for _ in range(kills):
+        time.sleep(chance.uniform(0.2, 1.5))
+        mortal.kill()
+        mortal.start()
+    traces = load.end()
+    mortal.kill()
+    mortal.start()
+    assert len(traces) > kills
+    assert sum(sender.resent for sender in load.senders) > 0
+    assert_ledger(mortal.url, traces)
+    return len(traces)
+
+
+def survive_crash(mortal: Mortal, point: str, nth: int) -> int:
+    """Let it end at a point under load, start it again, and go on; how many traces were acknowledged."""
+    is_ready = mortal.start(crash=(point, nth))
+    load = Load(mortal.url, 2)
+    deadline = time.monotonic() + 10
+    while is_ready and not mortal.has_died and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if not mortal.has_died:
+        mortal.kill()
+    mortal.start()
+    time.sleep(0.5)
+    traces = load.end()
+    assert traces
+    assert_ledger(mortal.url, traces)
+    return len(traces)
+
+
+def test_a_collector_that_is_killed_again_and_again_loses_and_doubles_nothing(mortal: Mortal) -> None:
+    survive_kills(mortal, kills=3)
+
+
+@pytest.mark.parametrize("point", SHORT)
+def test_a_collector_that_ends_at_the_worst_moment_loses_and_doubles_nothing(mortal: Mortal, point: str) -> None:
+    assert point in POINTS
+    survive_crash(mortal, point, nth=3)
+
+
+def test_sigterm_under_load_finishes_what_it_began(mortal: Mortal) -> None:
+    mortal.start()
+    load = Load(mortal.url, 3)
+    time.sleep(1.0)
+    mortal.stop()
+    mortal.start()
+    time.sleep(0.5)
+    assert_ledger(mortal.url, load.end())
