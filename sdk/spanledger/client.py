@@ -23,6 +23,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, cast
 from urllib.parse import quote, urlsplit
@@ -179,6 +180,22 @@ class Client:
     def costs(self, about: str, question: Mapping[str, Any], *, project: str | None = None) -> dict[str, Any]:
         """`changes`, `distribution`, `waste`, `caching`, `what-if` or `month` of cost, as in the HTTP reference."""
         return self._object("POST", f"/api/v1/costs/{quote(about, safe='')}", body=_jsonable(dict(question)), project=project)
+
+    def reconcile(self, *files: str | os.PathLike[str], project: str | None = None, **options: Any) -> dict[str, Any]:
+        """Compare providers' own exports of usage and costs with the ledger; the parts of the difference add up.
+
+        Args:
+            files: Paths; a usage and a costs export of the same days belong together.
+            project: Whose calls.
+            **options: `provider`, `timezone`, `columns`, `only`, `rates`, `filters`, `start`, `end`, `format`, as in the HTTP
+                reference.
+
+        Raises:
+            OSError: a file cannot be read.
+            ValueError: a file is no text.
+        """
+        given = [{"name": Path(file).name, "text": _text_of(Path(file))} for file in files]
+        return self.costs("reconcile", {**options, "files": given}, project=project)
 
     def catalogue(self, *, project: str | None = None) -> dict[str, Any]:
         """The measures, dimensions and failure modes that this collector knows."""
@@ -361,6 +378,15 @@ def _read_arrow(response: httpx.Response) -> Answer:
     warnings = json.loads((table.schema.metadata or {}).get(b"warnings", b"[]"))
     units = {field.name: ((field.metadata or {}).get(b"unit", b"").decode() or None) for field in table.schema}
     return Answer(cast(pl.DataFrame, pl.from_arrow(table)), units, [str(warning) for warning in warnings])
+
+
+def _text_of(file: Path) -> str:
+    content = file.read_bytes()
+    try:
+        # Spreadsheets save as either.
+        return content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{file.name} is no text: export it as CSV or JSON") from None
 
 
 def _header_value(name: str, value: str) -> str:

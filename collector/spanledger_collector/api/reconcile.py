@@ -1,6 +1,8 @@
 """Reconciliation: a provider's own export against the ledger."""
 
+import re
 from collections.abc import Mapping
+from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Final
 from zoneinfo import ZoneInfo
@@ -17,6 +19,7 @@ from spanledger_schema.query import Query, QueryError
 
 router = APIRouter()
 
+_DAY: Final = re.compile(r"\d{4}-\d\d-\d\d")
 _FILES_MAX: Final = 20
 _CHARS_MAX: Final = 32 * 1024 * 1024
 _OF_FILES: Final = ("format", "columns", "provider", "only")
@@ -37,14 +40,27 @@ def post_reconcile(
 
     `files` are texts: OpenAI's usage and costs exports, Anthropic's usage and cost exports (the consoles' tables or the APIs'
     pages), or any table with a day and money or tokens. Several add up, as the usage and the costs of the same days do. The parts
-    of the difference add up to `bill_usd - ours_usd` exactly.
+    of the difference add up to `bill_usd - ours_usd` exactly. `start` and `end` may be days, and narrow what the files speak of.
     """
     if unknown := sorted(map(str, set(raw) - {*_OWN, *_OF_QUERY})):
         raise InvalidQuestion(f"unknown field {unknown[0][:60]!r}; there are: {', '.join(sorted((*_OWN, *_OF_QUERY)))}")
-    query = Query.from_dict({"measures": ["generations"], **{key: raw[key] for key in _OF_QUERY if key in raw}})
+    query = _query(raw)
     zone, rates = ZoneInfo(query.timezone), _rates(raw.get("rates"))
     bills = [to_usd(bill, rates) for bill in _bills(raw, zone)]
     return compare(parts.store, project, query, bills, parts.books.of(project))
+
+
+def _query(raw: Mapping[str, Any]) -> Query:
+    """Filters, range and time zone; the range may be days, which begin in that zone."""
+    given = {key: raw[key] for key in _OF_QUERY if key in raw}
+    zone = ZoneInfo(Query.from_dict({"measures": ["generations"], "timezone": given.get("timezone", "UTC")}).timezone)
+    for side in ("start", "end"):
+        if isinstance(text := given.get(side), str) and _DAY.fullmatch(text):
+            try:
+                given[side] = datetime.combine(date.fromisoformat(text), time(), zone)
+            except ValueError:
+                raise QueryError(f"{side} is {text}, which is no day") from None
+    return Query.from_dict({"measures": ["generations"], **given})
 
 
 def _bills(raw: Mapping[str, Any], zone: ZoneInfo) -> list[Bill]:

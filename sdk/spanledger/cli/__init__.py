@@ -44,6 +44,7 @@ _MODULES: Final = {
     "prices": "spanledger.cli._prices",
     "projects": "spanledger.cli._projects",
     "query": "spanledger.cli._query",
+    "reconcile": "spanledger.cli._reconcile",
     "reprice": "spanledger.cli._reprice",
     "tail": "spanledger.cli._tail",
 }
