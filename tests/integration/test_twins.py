@@ -219,3 +219,52 @@ def test_an_estimate_gives_way_to_what_the_client_counted(collector: LiveCollect
     qualities = collector.ask(["generations", "input_tokens"], project, dimensions=["usage_quality"])
     assert {row["usage_quality"]: row["generations"] for row in qualities} == {"exact": 1, "estimated": 1}
     assert {row["usage_quality"]: row["input_tokens"] for row in qualities}["exact"] == 1000
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_call_that_callbacks_saw_outside_its_trace_is_one_call(collector: LiveCollector, project: str, first: int) -> None:
+    """Callbacks of a framework leave no trace to be in, and of a stream they do not know the id."""
+    openai = "openinference.instrumentation.openai"
+    spans = []
+    for number in range(1, 6):
+        at = number * 2.0
+        spans.append(
+            (
+                call(number, number, LANGCHAIN, None, start=at, end=at + 1),
+                call(50 + number, 50 + number, openai, f"chatcmpl-{number}", start=at + 0.01, end=at + 0.98),
+            )
+        )
+    failed = {"error.type": "RateLimitError", "gen_ai.usage.input_tokens": None, "gen_ai.usage.output_tokens": None}
+    spans.append(
+        (
+            call(9, 9, LANGCHAIN, None, start=20, end=21, status=2, attrs=failed),
+            call(59, 59, openai, None, start=20.01, end=20.9, status=2, attrs=failed),
+        )
+    )
+    zero = time.time() - 60
+    for pair in spans:
+        for span in (pair[first], pair[1 - first]):
+            collector.send(request(span, at=zero), project)
+            collector.settled()
+    assert counted(collector, project) == (5000, 6, 6)
+
+
+def test_an_estimate_gives_way_to_the_client_in_another_trace(collector: LiveCollector, project: str) -> None:
+    words = {"gen_ai.output.messages": '[{"role": "assistant", "parts": [{"type": "text", "content": "It lies there."}]}]'}
+    unknown = {**words, "gen_ai.usage.input_tokens": None, "gen_ai.usage.output_tokens": None}
+    zero = time.time() - 60
+    collector.send(request(call(1, 1, OWN, "msg_0", start=-5.0, end=-4.0), at=zero), project)
+    collector.send(request(call(2, 2, "logfire.anthropic", None, start=0.1, end=1.0, attrs=unknown), at=zero), project)
+    collector.settled()
+    collector.send(request(call(3, 3, OWN, "msg_1", start=0.12, end=0.98), at=zero), project)
+    assert counted(collector, project) == (2000, 2, 2)
+
+
+def test_a_wrapper_that_says_the_same_completes_the_call_below_it(collector: LiveCollector, project: str) -> None:
+    """Some instrumentations of a client know no cached tokens, which are cheaper, while the framework above knows them."""
+    details = {"gen_ai.usage.cache_read.input_tokens": 800, "gen_ai.usage.reasoning.output_tokens": 20}
+    outer = call(1, 1, LANGCHAIN, None, end=2.0, attrs=details)
+    inner = call(2, 1, "opentelemetry.instrumentation.openai_v2", "a", parent=1, start=0.1, end=1.9)
+    collector.send(request(outer, inner), project)
+    row = collector.ask(["generations", "input_tokens", "cache_read_tokens", "reasoning_tokens"], project)[0]
+    assert row == {"generations": 1, "input_tokens": 1000, "cache_read_tokens": 800, "reasoning_tokens": 20}

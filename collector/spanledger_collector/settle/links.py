@@ -1,9 +1,9 @@
 """Which traces may hold twins of a trace's calls, and what follows for each of them.
 
 Two traces are linked when they share a provider's response id, or, where an instrumentation does not know the id, when one
-holds a provider client's own span with the same counts. Links are found in memory while both are young, else through a Bloom
-filter of all response ids that the store holds; only what may repeat is asked of the store. Whether linked calls are twins is
-decided by `twins`.
+holds a provider client's own span, or one of a framework's callbacks, with the same counts. Links are found in memory while
+both are young, else through a Bloom filter of all response ids that the store holds; only what may repeat is asked of the
+store. Whether linked calls are twins is decided by `twins`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,13 +16,15 @@ from spanledger_collector.settle.seen import Seen, text_words
 from spanledger_collector.settle.tree import GENERATIONS, Node, grow, judge
 from spanledger_collector.settle.twins import (
     GAP_NS,
+    GUESS,
     NOWHERE,
     Counts,
     Elsewhere,
     cluster_twins,
     counts_of,
-    is_clients_own,
+    is_guess,
     merge_in_trace,
+    vantage,
     winner_of,
 )
 from spanledger_collector.store import ledger
@@ -74,8 +76,9 @@ class TwinLinks:
         self._twice = Seen(log_bits=_TWICE_BITS)
         self._fresh: list[tuple[str, Trace, str, Sighting]] = []
         self._late: list[tuple[Trace, str]] = []
-        self._own_scopes: dict[str, bool] = {}
+        self._vantages: dict[str, int] = {}
         self._own_calls: dict[str, int] = {}
+        self._with_callbacks: set[str] = set()
 
     # --- before settling ---------------------------------------------------------------------------------------------
 
@@ -113,22 +116,32 @@ class TwinLinks:
         response_id = row.response_id
         if response_id:
             self._fresh.append((project, trace, response_id, sighting))
-        is_own = self._own_scopes.get(row.scope)
-        if is_own is None:
-            is_own = self._own_scopes[row.scope] = is_clients_own(row)
-        if is_own:
+        seen_from = self._vantages.get(row.scope)
+        if seen_from is None:
+            seen_from = self._vantages[row.scope] = vantage(row)
+        if seen_from == 1 or (seen_from == 2 and not response_id):
+            if seen_from == 2:
+                self._with_callbacks.add(project)
             number = self._own_calls.get(project, 0)
             self._own_calls[project] = number + 1
             # What came before a project's first own spans was not noted by its counts, but the store has it.
             trace.asks_counts = trace.asks_counts or number < _FIRST_OWN_CALLS
-        if (is_own or not response_id) and project in self._own_calls and (counts := counts_of(row)) is not None:
-            others = self._by_counts.meet((project, row.app, counts), sighting) or []
-            if (nearest := self._nearest(sighting, others)) and self._nearest(nearest, [*others, sighting]) is sighting:
-                trace.linked.add(nearest.trace_id)
+        is_sought = project in self._own_calls and (seen_from or not response_id or project in self._with_callbacks)
+        if is_sought or (not response_id and is_guess(row)):
+            self._note_counts(trace, row, sighting, seen_from)
+
+    def _note_counts(self, trace: Trace, row: SpanRow, sighting: Sighting, seen_from: int) -> None:
+        counts = GUESS if is_guess(row) else counts_of(row)
+        # What an instrumentation does not know, the client itself may: it is looked for under both.
+        for key in (counts, GUESS) if seen_from == 1 and counts != GUESS else (counts,):
+            if key is not None:
+                others = self._by_counts.meet((row.project, row.app, key), sighting) or []
+                if (nearest := self._nearest(sighting, others)) and self._nearest(nearest, [*others, sighting]) is sighting:
+                    trace.linked.add(nearest.trace_id)
 
     def _nearest(self, sighting: Sighting, others: Sequence[Sighting]) -> Sighting | None:
-        is_own = self._own_scopes.get(sighting.scope)
-        near = [other for other in others if self._own_scopes.get(other.scope) != is_own and sighting.may_be(other)]
+        seen_from = self._vantages.get(sighting.scope)
+        near = [other for other in others if self._vantages.get(other.scope) != seen_from and sighting.may_be(other)]
         return min(near, key=lambda other: (abs(other.start - sighting.start), other), default=None)
 
     def look_up(self) -> None:
@@ -165,7 +178,7 @@ class TwinLinks:
         if ids:
             trace.ask.update(name for name, maybe in zip(ids, self._twice.maybe(text_words(ids)).tolist(), strict=True) if maybe)
         if key[0] in self._own_calls:
-            trace.asks_counts = any(not row.response_id or is_clients_own(row) for row in rows)
+            trace.asks_counts = any(not row.response_id or vantage(row) for row in rows)
 
     # --- while settling ----------------------------------------------------------------------------------------------
 

@@ -46,7 +46,7 @@ def settle(
     """
     nodes = grow(rows)
     calls = judge(nodes)
-    if len(calls) > 1:
+    if len(nodes) > 1:
         calls = merge_in_trace(calls)
     if elsewhere is not NOWHERE:
         calls = weigh(calls, elsewhere)

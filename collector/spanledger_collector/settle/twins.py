@@ -2,10 +2,11 @@
 
 Twins come from different instrumentation scopes, have the same counts, and overlap or are at most a second apart. An equal
 response id is then proof, and counts need not agree where one is inexact or the client's own. Without an id on one side they
-must overlap, and share a trace or the application and the model, one of them being a provider client's own span. Where one's
-counts are an estimate, they need not agree with what the other knows, if both are in one trace, of one model, and one lies in
-the other for the most part. A response id alone never merges (some servers repeat them within minutes), nor do equal counts
-alone (a busy classifier repeats them within a second). Each span pairs with at most one of another scope.
+must overlap, and share a trace or the application and the model, one of them being seen from where no trace reaches: by a
+provider's client itself, or by a framework's callbacks. Where one's counts are an estimate, they need not agree with what a
+client itself, or another span of the trace, knows, if both are of one model and lie in each other for the most part. A
+response id alone never merges (some servers repeat them within minutes), nor do equal counts alone (a busy classifier repeats
+them within a second). Each span pairs with at most one of another scope.
 """
 
 from collections import defaultdict
@@ -13,15 +14,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from spanledger_collector.settle.tree import ELSEWHERE, GENERATIONS, TWIN, Node
+from spanledger_collector.settle.tree import ELSEWHERE, GENERATIONS, TWIN, USAGE_ABOVE, WRAPPER, Node
 from spanledger_schema.spans import SpanRow
 from spanledger_schema.tokens import UsageQuality
 
 GAP_NS: Final = 1_000_000_000
 CLIENTS_OWN: Final = ("com.anthropic.sdk.",)
 """Beginnings of the scopes in which provider clients trace themselves, beside whatever instruments them."""
+_CALLBACKS: Final = ("langchain", "langsmith", "langfuse")
+"""In the scopes of what sees calls through a framework's callbacks: nothing below such a span knows that it is there."""
 _ESTIMATES_NEAR_MAX: Final = 50
-"""With how many earlier ones of its trace an estimate is compared: a trace may hold thousands of calls."""
+"""With how many earlier ones an estimate is compared: a trace may hold thousands of calls."""
+GUESS: Final = (None, None, "?")
+"""Stands for the counts of calls that do not know them."""
 _KNOWLEDGE: Final = {
     str(UsageQuality.EXACT): True,
     str(UsageQuality.PARTIAL): True,
@@ -52,6 +57,18 @@ def is_clients_own(row: SpanRow) -> bool:
     return row.scope.startswith(CLIENTS_OWN)
 
 
+def vantage(row: SpanRow) -> int:
+    """Whence a call was seen: 1 by the provider's client, 2 by a framework's callbacks, 0 from within its trace."""
+    if is_clients_own(row):
+        return 1
+    return 2 if any(word in row.scope for word in _CALLBACKS) else 0
+
+
+def is_guess(row: SpanRow) -> bool:
+    """Whether a call that went well does not know its counts."""
+    return _KNOWLEDGE.get(row.usage_quality) is False and not row.error_class
+
+
 def counts_of(row: SpanRow) -> Counts | None:
     """What twins have in common besides ids: input and output, or the class of their failure; None when there is nothing."""
     if row.input_tokens is not None or row.output_tokens is not None:
@@ -60,7 +77,14 @@ def counts_of(row: SpanRow) -> Counts | None:
 
 
 def merge_in_trace(calls: list[Node]) -> list[Node]:
-    """Give twins of one trace their verdict; the calls that remain, in the order given."""
+    """Give twins of one trace their verdict; the calls that remain, in the order given.
+
+    What wraps a call, or lies in it, is its twin too if it says the same, and completes it.
+
+    """
+    for node in calls:
+        if node.is_model and (node.parent is not None or node.children):
+            _complete_from_around(node)
     if len({node.row.scope for node in calls}) < 2:
         return calls
     for cluster in cluster_twins([node for node in calls if node.row.kind in GENERATIONS or node.has_usage]):
@@ -69,6 +93,18 @@ def merge_in_trace(calls: list[Node]) -> list[Node]:
             loser.verdict = TWIN
             complete(winner, loser.row)
     return [node for node in calls if node.verdict != TWIN]
+
+
+def _complete_from_around(node: Node) -> None:
+    above = node.parent
+    while above is not None and above.is_model and above.verdict == WRAPPER and not above.is_failed:
+        if counts_of(above.row) != counts_of(node.row):
+            break
+        complete(node, above.row)
+        above = above.parent
+    below = [child for child in node.children if child.is_model]
+    if len(below) == 1 and below[0].verdict == USAGE_ABOVE and not below[0].is_failed:
+        complete(node, below[0].row)
 
 
 def cluster_twins(nodes: Iterable[Node]) -> list[list[Node]]:
@@ -82,10 +118,10 @@ def cluster_twins(nodes: Iterable[Node]) -> list[list[Node]]:
         knowledge = _KNOWLEDGE.get(row.usage_quality)
         if knowledge is not None and not row.error_class:
             if not near:
-                # What is known is looked up among the estimates of the trace, and an estimate among what is known.
-                others = by_key[row.trace_id, not knowledge]
+                # What is known is looked up among estimates, and an estimate among what is known.
+                others = by_key[row.app, not knowledge]
                 near = [cluster for cluster in others[-_ESTIMATES_NEAR_MAX:] if _fits(row, cluster)]
-            keys.append((row.trace_id, knowledge))
+            keys.append((row.app, knowledge))
         if near:
             chosen = min(near, key=lambda cluster: abs(cluster[0].row.start_time - row.start_time))
             chosen.append(node)
@@ -169,19 +205,20 @@ def _are_twins(one: SpanRow, other: SpanRow) -> bool:
         return one.input_tokens == other.input_tokens and (is_clients_own(one) or is_clients_own(other))
     if gap > 0:
         return False
-    if one.trace_id == other.trace_id and _do_differ_in_knowledge(one, other):
-        return _is_one_model(one, other) and -gap * 2 >= max(one.duration_ns, other.duration_ns)
+    is_one_trace = one.trace_id == other.trace_id
+    if not is_one_trace and (one.app != other.app or not _is_one_model(one, other)):
+        return False
+    if _do_differ_in_knowledge(one, other):
+        is_certain = is_one_trace or is_clients_own(one) or is_clients_own(other)
+        return is_certain and _is_one_model(one, other) and -gap * 2 >= max(one.duration_ns, other.duration_ns)
     if counts is None or counts != counts_of(other):
         return False
-    if one.trace_id == other.trace_id:
-        return True
-    return (is_clients_own(one) or is_clients_own(other)) and one.app == other.app and _is_one_model(one, other)
+    return is_one_trace or vantage(one) != vantage(other)
 
 
 def _do_differ_in_knowledge(one: SpanRow, other: SpanRow) -> bool:
     """Whether two calls went well, and one knows its counts while the other does not."""
-    known = {_KNOWLEDGE.get(one.usage_quality), _KNOWLEDGE.get(other.usage_quality)}
-    return known == {True, False} and not one.error_class and not other.error_class
+    return is_guess(one) != is_guess(other) and not one.error_class and not other.error_class
 
 
 def _is_one_model(one: SpanRow, other: SpanRow) -> bool:
