@@ -37,10 +37,13 @@ COUNTED_BY: Final = {
 
 @contextmanager
 def card(
-    title: str, caption: str | None = None, badge: tuple[str, str] | None = None, *, key: str | None = None
+    title: str, caption: str | None = None, badge: tuple[str, str] | None = None, *, key: str | None = None, stretch: bool = True
 ) -> Iterator[None]:
-    """A bordered card with a title, a line of explanation and, if given, a (text, colour) badge beside the title."""
-    with st.container(border=True, height="stretch", key=key):
+    """A bordered card with a title, a line of explanation and, if given, a (text, colour) badge beside the title.
+
+    It is as high as its neighbour unless `stretch` is off, which suits cards that stand on each other.
+    """
+    with st.container(border=True, height="stretch" if stretch else "content", key=key):
         with st.container(gap="xxsmall"):
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                 st.markdown(f"**{label(title)}**", width="content")

@@ -28,7 +28,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright is no
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-PATHS = ("/", "/costs", "/failures", "/confidence", "/feedback", "/interactions", "/alerts")
+PATHS = ("/", "/costs", "/prices", "/failures", "/confidence", "/feedback", "/interactions", "/alerts")
 BEACON = "beacon.invalid"
 HOSTILE = f"![x](http://{BEACON}/a.png) <img src='http://{BEACON}/b.png'> [click](http://{BEACON}) # big"
 FORMULA = "=HYPERLINK(1)"

@@ -101,7 +101,9 @@ def _sums(found: Mapping[str, Any]) -> None:
     word = "would change" if found["dry_run"] else "changed"
     with st.container(horizontal=True, gap="small"):
         st.metric(
-            f"Calls that {word}", label(fmt.count(found["calls_changed"])), help=label(f"In {found['traces_done']:,} traces.")
+            label(f"Calls that {word}"),
+            label(fmt.count(found["calls_changed"])),
+            help=label(f"In {found['traces_done']:,} traces."),
         )
         st.metric("Their cost before", label(fmt.money(before)), help="An unknown cost counts as nothing here.")
         st.metric("Their cost after", label(fmt.money(after)))

@@ -7,7 +7,7 @@ import polars as pl
 import streamlit as st
 
 from spanledger.client import ClientError
-from spanledger_dashboard import attention, data, export, scope, shape, tables
+from spanledger_dashboard import attention, data, export, scope, shape, sums, tables
 from spanledger_dashboard import format as fmt
 from spanledger_dashboard.alert_lines import draw_thresholds
 from spanledger_dashboard.cards import card, empty, figure, kpi, nothing, problem, rows, unit_of
@@ -27,6 +27,7 @@ TOTALS: Final = (
     "feedback_judged",
     "duration_p95_s",
     "unpriced_generations",
+    "estimated_cost_usd",
 )
 COURSE: Final = ("cost_usd", "cost_per_interaction_usd", "failure_rate", "feedback_positive_rate", "duration_p95_s")
 BY_FEATURE: Final = (
@@ -103,7 +104,8 @@ def _figures(here: Scope, now: Mapping[str, Any], before: Mapping[str, Any], got
 
     source, sure, sure_before, sure_spark = _confidence(here, got)
     with st.grid(6, min_column_width=155):
-        kpi("cost_usd", now, before, here, note=here.window.versus if here.comparable else None, spark=spark("cost_usd"))
+        versus = here.window.versus if here.comparable else None
+        kpi("cost_usd", now, before, here, note=versus, spark=spark("cost_usd"), text=sums.of(now).text(compact=True))
         kpi(
             "cost_per_interaction_usd",
             now,
