@@ -30,6 +30,7 @@ def pages() -> dict[str, list[st.Page]]:
         "Spend": [
             page(VIEWS / "costs.py", title="Costs", icon=icon("payments"), url_path="costs"),
             page(VIEWS / "prices.py", title="Prices", icon=icon("sell"), url_path="prices"),
+            page(VIEWS / "reconcile.py", title="Reconcile", icon=icon("fact_check"), url_path="reconcile"),
         ],
         "Quality": [
             page(VIEWS / "failures.py", title="Failures", icon=icon("error"), url_path="failures"),

@@ -230,7 +230,6 @@ class _Layout:
             return
         group = self._group(line.day, model.provider, model.name)
         cell_model = model.name if self.has_model_cells else ""
-        group.half_digit = max(group.half_digit, self.half_digit)
         if line.model:
             group.bill_names.add(line.model)
         if line.tokens is not None:
@@ -245,6 +244,7 @@ class _Layout:
 
     def _add_money(self, group: Group, cell: Cell, line: BillLine) -> None:
         amount = pico(line.amount)
+        group.half_digit = max(group.half_digit, self.half_digit)
         if line.what is What.CREDIT:
             group.credits += amount
         elif line.what is What.FEE or (self.is_by_model and not line.model):

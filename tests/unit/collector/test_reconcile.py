@@ -182,6 +182,12 @@ def test_a_bill_in_cents_agrees_within_its_digits() -> None:
     assert found.overrides == []
 
 
+def test_a_usage_export_says_nothing_of_how_money_is_rounded() -> None:
+    costs = bill([charged(0, "0.00123", "input")])
+    found = reconcile([bill([used(input=1_000)]), costs], [ours(input=1_000)], lambda group, cell: None)
+    assert set(parts(found)) == {"discount"}
+
+
 def test_money_without_tokens_explains_little_and_says_so() -> None:
     assert parts(compare([charged(0, "0.004")], [ours(input=1_000)])) == {"unexplained": "0.0015"}
     assert parts(compare([charged(0, "0.004")], [ours(input=1_000, certainty=UNPRICED)])) == {"unpriced": "0.004"}
