@@ -11,6 +11,9 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from spanledger_schema import semconv
 
+BEACON = "beacon.invalid"
+HOSTILE = f"![x](http://{BEACON}/a.png) <img src='http://{BEACON}/b.png'> [click](http://{BEACON}) # big"
+FORMULA = "=HYPERLINK(1)"
 MODELS = {"search": ("gpt-4o-mini", "openai"), "support": ("claude-sonnet-4-5", "anthropic"), "drafts": ("gpt-4o", "openai")}
 
 
