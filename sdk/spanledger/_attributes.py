@@ -122,12 +122,16 @@ def identity_and_tags(
     tags: object,
     prompt_version: object,
     release: object,
+    data_class: object,
+    purpose: object,
 ) -> dict[str, str]:
     """What an interaction says about itself and all below it."""
     found: dict[str, str] = {}
     put_text(found, semconv.FEATURE, feature, state)
     put_text(found, semconv.PROMPT_VERSION, prompt_version, state)
     put_text(found, semconv.RELEASE, release, state)
+    put_text(found, semconv.DATA_CLASS, data_class, state)
+    put_text(found, semconv.PURPOSE, purpose, state)
     if state.captures_identity:
         put_text(found, semconv.USER_ID, user, state)
         put_text(found, semconv.SESSION_ID, session, state)

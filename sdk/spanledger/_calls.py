@@ -47,6 +47,8 @@ class Generation(SpanHandle):
         stream: bool,
         system: object,
         tools: object,
+        data_class: str | None,
+        purpose: str | None,
     ) -> None:
         self._model = model
         self._provider = provider
@@ -57,6 +59,8 @@ class Generation(SpanHandle):
         self._stream = stream
         self._system = system
         self._tools = tools
+        self._data_class = data_class
+        self._purpose = purpose
 
     def _describe(self, state: State, inherited: Inherited) -> tuple[str, Attributes, Inherited]:
         limit = state.text_chars_max
@@ -66,6 +70,10 @@ class Generation(SpanHandle):
             attributes[semconv.PROVIDER] = to_text(self._provider, limit)
         if self._prompt_version is not None:
             put_text(attributes, semconv.PROMPT_VERSION, self._prompt_version, state)
+        if self._data_class is not None:
+            put_text(attributes, semconv.DATA_CLASS, self._data_class, state)
+        if self._purpose is not None:
+            put_text(attributes, semconv.PURPOSE, self._purpose, state)
         if self._attempt is not None:
             if type(self._attempt) is int and 1 <= self._attempt <= _ATTEMPTS_MAX:
                 attributes[semconv.RETRY_ATTEMPT] = self._attempt
@@ -232,6 +240,8 @@ def generation(
     stream: bool = False,
     system: object = None,
     tools: object = None,
+    data_class: str | None = None,
+    purpose: str | None = None,
 ) -> Generation:
     """One call to a model, as a `with` block around it.
 
@@ -245,8 +255,10 @@ def generation(
         stream: Whether the answer is streamed; then call `first_token` when it begins.
         system: System instructions that are not among the messages.
         tools: Definitions of the tools that the model may call.
+        data_class: How protected its data is, if it differs from the interaction's.
+        purpose: What the data may be used for, if it differs from the interaction's.
     """
-    return Generation(model, provider, input, operation, prompt_version, attempt, stream, system, tools)
+    return Generation(model, provider, input, operation, prompt_version, attempt, stream, system, tools, data_class, purpose)
 
 
 def retrieval(name: str, *, query: object = None) -> Retrieval:

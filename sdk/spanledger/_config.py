@@ -12,6 +12,7 @@ from typing import Final, Literal, get_args
 from urllib.parse import unquote, urlsplit
 
 from spanledger._guard import LOGGER
+from spanledger._rules import DataRules, Redaction, parse_redact, parse_redact_text, parse_rules, parse_rules_text
 from spanledger_schema import semconv
 
 Capture = Literal["full", "metadata", "none"]
@@ -36,6 +37,8 @@ class Config:
         enabled: False makes every call a no-op.
         instrument: Switch on installed GenAI instrumentors.
         spool: Folder for what cannot be delivered now, or None.
+        redaction: What is replaced before it leaves the process.
+        data_rules: What happens to spans of a data class or with a purpose.
         explicit: Which of app, environment and release came from arguments or SPANLEDGER_*; only those override the
             resource of a tracer provider that the host owns.
     """
@@ -49,6 +52,8 @@ class Config:
     enabled: bool
     instrument: bool
     spool: str | None
+    redaction: Redaction
+    data_rules: DataRules
     explicit: frozenset[str]
 
     def resource_attributes(self) -> dict[str, str | None]:
@@ -77,6 +82,8 @@ def resolve_config(
     enabled: bool | None,
     instrument: bool | None,
     spool: str | None = None,
+    redact: object = None,
+    data_rules: Mapping[str, str] | None = None,
 ) -> Config:
     """Combine arguments and environment.
 
@@ -109,6 +116,8 @@ def resolve_config(
         enabled=switched_on and os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() != "true",
         instrument=instrument if instrument is not None else _flag("INSTRUMENT", default=False),
         spool=spool or _env("SPOOL"),
+        redaction=_redaction(redact),
+        data_rules=_data_rules(data_rules),
         explicit=frozenset(name for name, value in chosen.items() if value),
     )
 
@@ -134,6 +143,26 @@ def _capture(argument: str | None) -> Capture:
         raise ValueError("capture must be 'full', 'metadata' or 'none'")
     LOGGER.warning("SPANLEDGER_CAPTURE is none of full, metadata and none; capturing no content and no identities")
     return "none"
+
+
+def _redaction(argument: object) -> Redaction:
+    text = _env("REDACT")
+    if argument is not None or text is None:
+        return parse_redact(argument)
+    try:
+        return parse_redact_text(text)
+    except ValueError:
+        LOGGER.warning("SPANLEDGER_REDACT is neither true, false nor kinds of secrets; redacting all kinds")
+        return Redaction()
+
+
+def _data_rules(argument: Mapping[str, str] | None) -> DataRules:
+    if argument is not None:
+        return parse_rules(argument)
+    rules, is_readable = parse_rules_text(_env("DATA_RULES") or "")
+    if not is_readable:
+        LOGGER.warning("SPANLEDGER_DATA_RULES has actions other than deny, strip and mask; that data is denied")
+    return rules
 
 
 def _endpoint(argument: str | None) -> str:

@@ -21,7 +21,7 @@ class Stats:
         spans_dropped: Spans lost, by reason: `queue_full` (too many or too large waiting), `unreachable` (no
             connection or no answer within the retry bound), `unavailable` (429, 502, 503, 504 for too long),
             `unauthorized` (401, 403), `rejected` (refused by the collector), `too_large`, `unencodable`, `spool_full`, `shutdown`
-            (the time to shut down ran out).
+            (the time to shut down ran out), `denied` (by `data_rules`).
         feedback_accepted: Judgements taken for delivery; same rule.
         feedback_sent: Judgements that the collector acknowledged.
         feedback_pending: Judgements waiting or on their way.
@@ -32,6 +32,7 @@ class Stats:
             token count.
         late_signals: Signals given to a span after it had ended.
         internal_errors: Errors of Spanledger itself that were kept from the host.
+        content_dropped: Spans and judgements that were sent without their content, since redacting it failed.
     """
 
     spans_accepted: int
@@ -48,6 +49,7 @@ class Stats:
     invalid_values: int
     late_signals: int
     internal_errors: int
+    content_dropped: int
 
 
 @dataclass(slots=True)
@@ -106,12 +108,13 @@ class Counters:
     invalid_values: int = 0
     late_signals: int = 0
     internal_errors: int = 0
+    content_dropped: int = 0
 
     def reset(self) -> None:
         """Start from zero: in a forked child, whose parent reports its own, and between tests."""
         self.spans.reset()
         self.feedback.reset()
-        self.retries = self.invalid_values = self.late_signals = self.internal_errors = 0
+        self.retries = self.invalid_values = self.late_signals = self.internal_errors = self.content_dropped = 0
 
     def snapshot(self) -> Stats:
         """The public, frozen view."""
@@ -132,6 +135,7 @@ class Counters:
             invalid_values=self.invalid_values,
             late_signals=self.late_signals,
             internal_errors=self.internal_errors,
+            content_dropped=self.content_dropped,
         )
 
 

@@ -8,8 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from spanledger._config import Capture
-from spanledger._privacy import strip_foreign_content
+from spanledger._privacy import Privacy
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -46,14 +45,15 @@ def feedback_chars(item: FeedbackItem) -> int:
 
 
 def encode_traces(
-    spans: "Sequence[ReadableSpan]", resource: Mapping[str, str | None], capture: Capture
+    spans: "Sequence[ReadableSpan]", resource: Mapping[str, str | None], privacy: Privacy, deadline: float
 ) -> "tuple[bytes, Sequence[ReadableSpan]]":
     """Encode spans as an OTLP export request.
 
     Args:
         spans: What to send.
         resource: Resource attributes to set over the provider's own; None removes one.
-        capture: Applied to the spans of other instrumentations.
+        privacy: What may leave the process.
+        deadline: When to stop waiting for redaction hooks, by `time.monotonic`.
 
     Returns:
         Protobuf bytes, and the spans they hold: one that cannot be encoded is left out rather than costing its
@@ -67,7 +67,7 @@ def encode_traces(
         kept = [span for span in spans if _is_encodable(encode_spans, span)]
         request = encode_spans(kept)
     _set_resource(request, resource)
-    strip_foreign_content(request, capture, SCOPE)
+    privacy.clean(request, SCOPE, deadline)
     return request.SerializeToString(), kept
 
 
@@ -106,6 +106,21 @@ def count_rejected_spans(body: bytes) -> int:
         return 0
 
 
-def encode_feedback(items: Sequence[FeedbackItem]) -> bytes:
-    """A JSON list for `POST /api/v1/feedback`."""
-    return json.dumps(list(items), ensure_ascii=False).encode("utf-8", "replace")
+def encode_feedback(items: Sequence[FeedbackItem], privacy: Privacy, deadline: float) -> bytes:
+    """A JSON list for `POST /api/v1/feedback`; what people wrote is redacted."""
+    return json.dumps([_cleaned(item, privacy, deadline) for item in items], ensure_ascii=False).encode("utf-8", "replace")
+
+
+def _cleaned(item: FeedbackItem, privacy: Privacy, deadline: float) -> FeedbackItem:
+    cleaned = dict(item)
+    for key in ("comment", "value"):
+        text = cleaned.get(key)
+        if isinstance(text, str):
+            kept = privacy.clean_text(text, deadline)
+            if kept is not None:
+                cleaned[key] = kept
+            elif key == "comment":
+                del cleaned[key]
+            else:
+                cleaned[key] = "[redacted]"
+    return cleaned

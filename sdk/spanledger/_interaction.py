@@ -23,6 +23,8 @@ class Interaction(SpanHandle):
         prompt_version: str | None,
         release: str | None,
         input: object,
+        data_class: str | None,
+        purpose: str | None,
     ) -> None:
         self._name = name
         self._feature = feature
@@ -32,6 +34,8 @@ class Interaction(SpanHandle):
         self._prompt_version = prompt_version
         self._release = release
         self._input = input
+        self._data_class = data_class
+        self._purpose = purpose
 
     def _describe(self, state: State, inherited: Inherited) -> tuple[str, Attributes, Inherited]:
         name = to_text(self._name, state.text_chars_max) or "interaction"
@@ -43,6 +47,8 @@ class Interaction(SpanHandle):
             tags=self._tags,
             prompt_version=self._prompt_version,
             release=self._release,
+            data_class=self._data_class,
+            purpose=self._purpose,
         )
         attributes: Attributes = {semconv.INTERACTION: name}
         put_messages(attributes, semconv.INPUT_MESSAGES, self._input, "user", state)
@@ -109,6 +115,8 @@ def interaction(
     prompt_version: str | None = None,
     release: str | None = None,
     input: object = None,
+    data_class: str | None = None,
+    purpose: str | None = None,
 ) -> Interaction:
     """One thing that a user asked of the AI, as a `with` block around everything done for it.
 
@@ -121,7 +129,9 @@ def interaction(
         prompt_version: Which prompt is in use.
         release: Version of the application, if it differs from the process's.
         input: What was asked, as text or messages.
+        data_class: How protected its data is, such as `restricted`; `init(data_rules=…)` and the collector's rules go by it.
+        purpose: What the data may be used for.
 
     All but `name` and `input` are inherited by every span below it, those of other instrumentations too.
     """
-    return Interaction(name, feature, user, session, tags, prompt_version, release, input)
+    return Interaction(name, feature, user, session, tags, prompt_version, release, input, data_class, purpose)

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 
 from opentelemetry import context as otel_context
 
-from spanledger._config import Capture
 from spanledger._counters import COUNTERS, Tally
 from spanledger._encode import (
     FeedbackItem,
@@ -28,6 +27,7 @@ from spanledger._encode import (
 )
 from spanledger._guard import Guard, log_rarely
 from spanledger._lane import Item, Lane
+from spanledger._privacy import Privacy
 from spanledger._sender import Answer, Sender
 from spanledger._spool import Spool
 
@@ -60,13 +60,13 @@ class Pipeline:
         endpoint: str,
         headers: Mapping[str, str],
         resource: Mapping[str, str | None],
-        capture: Capture,
+        privacy: Privacy,
         spool: str | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._headers = headers
         self._resource = resource
-        self._capture: Capture = capture
+        self._privacy = privacy
         self._spool = None if spool is None else Spool(spool, endpoint, headers)
         self._spans: Lane[ReadableSpan] = Lane(
             COUNTERS.spans,
@@ -106,6 +106,7 @@ class Pipeline:
         """Begin anew in a forked child: the parent sends what was queued, its thread and connection are not ours."""
         self._spans.reset()
         self._feedback.reset()
+        self._privacy.hooks.reset()
         self._start_over()
 
     def put(self, span: "ReadableSpan") -> None:
@@ -128,6 +129,7 @@ class Pipeline:
             if self._thread is not None or self._closing.is_set():
                 return
             thread = threading.Thread(target=self._run, name="spanledger", daemon=True)
+            self._privacy.hooks.start()
             try:
                 thread.start()
             except RuntimeError:
@@ -224,8 +226,12 @@ class Pipeline:
         return True
 
     def _send_spans(self, batch: "Sequence[ReadableSpan]") -> None:
-        body, kept = encode_traces(batch, self._resource, self._capture)
-        self._spans.settle(dropped=len(batch) - len(kept), reason="unencodable")
+        allowed = [span for span in batch if not self._privacy.is_denied(span.attributes)] if self._privacy.rules else batch
+        self._spans.settle(dropped=len(batch) - len(allowed), reason="denied")
+        if not allowed:
+            return
+        body, kept = encode_traces(allowed, self._resource, self._privacy, self._deadline)
+        self._spans.settle(dropped=len(allowed) - len(kept), reason="unencodable")
         if not kept:
             return
         answer = self._post(_TRACES, body)
@@ -239,7 +245,7 @@ class Pipeline:
             self._give_up(self._spans, _TRACES, len(kept), body, answer)
 
     def _send_feedback(self, batch: Sequence[FeedbackItem]) -> None:
-        body = encode_feedback(batch)
+        body = encode_feedback(batch, self._privacy, self._deadline)
         answer = self._post(_FEEDBACK, body)
         if answer.is_ok:
             self._feedback.settle(sent=len(batch))

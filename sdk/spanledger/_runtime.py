@@ -5,7 +5,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +16,7 @@ from spanledger._config import Config, resolve_config
 from spanledger._counters import COUNTERS
 from spanledger._encode import SCOPE
 from spanledger._guard import LOGGER, Guard
+from spanledger._rules import RedactArgument
 from spanledger._values import CONTENT_CHARS_MAX, TEXT_CHARS_MAX
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ def init(
     enabled: bool | None = None,
     instrument: bool | None = None,
     spool: str | os.PathLike[str] | None = None,
+    redact: RedactArgument | None = None,
+    data_rules: Mapping[str, str] | None = None,
     tracer_provider: Any = None,
 ) -> None:
     """Start recording. The same call again does nothing; with other arguments it replaces the earlier one.
@@ -92,6 +95,12 @@ def init(
         instrument: Switch on the GenAI instrumentations for OpenTelemetry that are installed.
         spool: Folder in which to keep, within bounds, what cannot be delivered, until the collector is back; the next
             process sends it, if need be. Without it, that is dropped and counted.
+        redact: What is replaced in texts before they leave the process. Default: all built-in kinds, which are `private_key`,
+            `api_key` (tokens and passwords too), `email`, `iban`, `card`, `phone`, `ip`. False: nothing. One or more functions
+            from a text to a text, or to None for none at all: they see content after the built-in kinds. Names of kinds: only
+            these. A function that fails or takes too long costs the content of that span, not the span.
+        data_rules: What happens to spans by their data class, or their purpose as in `purpose:training`: `deny` (not sent,
+            counted), `strip` (sent without content) or `mask` (content keeps its shape, not its words).
         tracer_provider: Take part in this provider; default the global one, which is set up if nobody did.
 
     Raises:
@@ -110,6 +119,8 @@ def init(
         enabled=enabled,
         instrument=instrument,
         spool=None if spool is None else os.fspath(spool),
+        redact=redact,
+        data_rules=data_rules,
     )
     with Guard("init"), _lock:
         _apply(config, tracer_provider)
@@ -119,13 +130,16 @@ def _apply(config: Config, tracer_provider: Any) -> None:
     if not config.enabled:
         _retire()
         return
+    from spanledger._hooks import Hooks
     from spanledger._pipeline import Pipeline
+    from spanledger._privacy import Privacy
 
     provider, is_own = _choose_provider(tracer_provider)
     if state is not None and state.config == config and state.provider is provider:
         return
     resource = config.resource_attributes() if is_own else config.explicit_resource_attributes()
-    install(config, provider, Pipeline(config.endpoint, config.headers, resource, config.capture, config.spool))
+    privacy = Privacy(config.capture, config.data_rules, config.redaction, Hooks(config.redaction.hooks))
+    install(config, provider, Pipeline(config.endpoint, config.headers, resource, privacy, config.spool))
     if config.instrument:
         from spanledger._instrument import instrument_installed
 
@@ -223,10 +237,13 @@ def flush(timeout_s: float = 5.0) -> bool:
         False if `timeout_s` seconds ran out first.
     """
     current = state
-    if current is None:
-        return True
+    ends = time.monotonic() + timeout_s
     with Guard("flush"):
-        return current.delivery.flush(timeout_s)
+        # Those that an `init` with other arguments replaced may still have something.
+        for delivery in [*_retired, *([current.delivery] if current is not None else [])]:
+            if not delivery.flush(max(0.0, ends - time.monotonic())):
+                return False
+        return True
     return False
 
 
