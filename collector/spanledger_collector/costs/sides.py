@@ -14,6 +14,7 @@ from spanledger_collector.costs.bills.models import Model, known_as
 from spanledger_collector.errors import InvalidQuestion
 
 PICO: Final = 10**12
+_PLACES: Final = 12
 KNOWN: Final = "known"
 ESTIMATED: Final = "estimated"
 UNPRICED: Final = "unpriced"
@@ -82,6 +83,12 @@ class Group:
     def ours(self) -> int:
         """What the calls of this group cost here, without fees."""
         return sum(self.costs.values()) + self.whole
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether neither side says anything of it."""
+        has_tokens = self.bill_tokens is not None and any(self.bill_tokens.values())
+        return not (self.calls or self.money or has_tokens or self.requests or self.fees or self.credits or self.other)
 
     @property
     def is_by_kind(self) -> bool:
@@ -157,7 +164,7 @@ def lay_out(bills: Sequence[Bill], traffic: Iterable[Traffic]) -> Sides:
         for line in bill.lines:
             layout.add_line(line, names)
     left_out = [row for row in names.traffic if row.day in days and not layout.add_traffic(row)]
-    groups = [layout.groups[key] for key in sorted(layout.groups)]
+    groups = [layout.groups[key] for key in sorted(layout.groups) if not layout.groups[key].is_empty]
     for group in groups:
         _fill(group, has_money=has_money, has_tokens=group.day in token_days)
     return Sides(groups, sorted(days), has_money, has_tokens, left_out, warnings)
@@ -298,4 +305,4 @@ class _Layout:
 
 def pico(amount: Decimal | None) -> int:
     """USD as whole 1e-12 USD."""
-    return 0 if amount is None else round(Fraction(amount) * PICO)
+    return 0 if amount is None else int(amount.scaleb(_PLACES).to_integral_value())

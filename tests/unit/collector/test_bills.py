@@ -149,7 +149,7 @@ def test_usual_names_need_no_map_and_days_are_of_the_zone() -> None:
         ("day,cost\n2026-11-20,NaN\n2026-11-21,Infinity", Options(), "Line 3: cost is 'Infinity'"),
         ("day,cost\n2026-11-20,1e999", Options(), "no amount"),
         ("day,cost\n20.11.2026,1", Options(), "days are written 2026-11-25"),
-        ("day,cost\n0001-01-01T00:00:00+14:00,1", Options(), "no day of a bill"),
+        ("day,cost\n0001-01-01T00:00:00+14:00,1", Options(), "which is no day"),
         ("day,cost\n,1", Options(), "has no day"),
         ("day,cost\n2026-11-20,1,2", Options(), "more cells"),
         ("day,output_tokens\n2026-11-20,1.5", Options(), "no count"),

@@ -14,7 +14,7 @@ from spanledger_collector.costs.bills.lines import Bill, BillLine, half_digit
 from spanledger_collector.costs.bills.values import Row
 from spanledger_collector.errors import InvalidQuestion
 
-ROWS_MAX: Final = 500_000
+ROWS_MAX: Final = 200_000
 _DEPTH_MAX: Final = 4
 _DAY_MAX: Final = timedelta(hours=25)
 _GENERIC: Final = "generic"

@@ -3,6 +3,7 @@
 import re
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -13,6 +14,7 @@ _AMOUNT_MAX: Final = Decimal(10) ** 12
 _PLACES: Final = Decimal("1e-12")
 _YEARS: Final = (2015, 2200)
 _SECONDS: Final = re.compile(r"\d{9,10}(?:\.0+)?")
+_DIGITS_PLAIN: Final = 12
 _NOTHING: Final = frozenset({"", "null", "none", "nan", "n/a", "-"})
 
 
@@ -35,6 +37,8 @@ class Row(dict[str, Any]):
             InvalidQuestion: it is no number.
         """
         raw = self.text(name)
+        if raw.isdecimal() and raw.isascii() and per == 1 and len(raw) < _DIGITS_PLAIN:
+            return Decimal(raw)
         text = raw.lower()
         if text in _NOTHING:
             return None
@@ -74,15 +78,10 @@ class Row(dict[str, Any]):
             text = self.text(name)
             if not text:
                 continue
-            if _SECONDS.fullmatch(text):
-                return datetime.fromtimestamp(int(float(text)), UTC)
-            try:
-                found = datetime.fromisoformat(text)
-            except ValueError:
-                raise InvalidQuestion(f"{self.place}: {name} is {text[:40]!r}; days are written 2026-11-25.") from None
-            if not _YEARS[0] <= found.year <= _YEARS[1]:
-                raise InvalidQuestion(f"{self.place}: {name} is {text[:40]!r}, which is no day of a bill.")
-            return found if found.tzinfo else found.date()
+            found = _moment(text)
+            if found is None:
+                raise InvalidQuestion(f"{self.place}: {name} is {text[:40]!r}, which is no day; days are written 2026-11-25.")
+            return found
         return None
 
     def day(self, zone: ZoneInfo, *names: str) -> date:
@@ -95,6 +94,18 @@ class Row(dict[str, Any]):
         if found is None:
             raise InvalidQuestion(f"{self.place} has no day in {' or '.join(names)}.")
         return found.astimezone(zone).date() if isinstance(found, datetime) else found
+
+
+@lru_cache(maxsize=4_096)
+def _moment(text: str) -> datetime | date | None:
+    """A time with its zone, or a day; None where the text is neither, or no bill's."""
+    try:
+        found = datetime.fromtimestamp(int(float(text)), UTC) if _SECONDS.fullmatch(text) else datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if not _YEARS[0] <= found.year <= _YEARS[1]:
+        return None
+    return found if found.tzinfo else found.date()
 
 
 def _trimmed(value: Decimal) -> Decimal:
