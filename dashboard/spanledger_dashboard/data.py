@@ -85,7 +85,8 @@ def _get(url: str, project: str, what: str, parameters: str) -> Any:
             start, end = (datetime.fromisoformat(given[side]) for side in ("start", "end"))
             return client.preview_alert(given["rule"], start, end, project=project)
         case "projects":
-            return client.projects(project=project)
+            # Of no project: a key that belongs to one must be told which, not asked for another.
+            return client.projects()
         case "costs":
             return client.costs(given["about"], given["question"], project=project)
         case "route":

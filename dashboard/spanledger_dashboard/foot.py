@@ -58,6 +58,9 @@ def busiest(projects: Any) -> str:
     if not isinstance(projects, list) or has_data(projects, DEFAULT_PROJECT):
         return DEFAULT_PROJECT
     found = [project for project in projects if project["spans"] and project["last_at"]]
+    if not found and len(projects) == 1:
+        # The key's own project, in which nothing has come yet.
+        return str(projects[0]["name"])
     return str(max(found, key=lambda project: str(project["last_at"]))["name"]) if found else DEFAULT_PROJECT
 
 
