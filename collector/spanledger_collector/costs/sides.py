@@ -159,6 +159,7 @@ def lay_out(bills: Sequence[Bill], traffic: Iterable[Traffic]) -> Sides:
     is_by_model = by_model_money if has_money else by_model_tokens
     has_fees = any(line.what is What.FEE or line.kind for line in lines if line.amount is not None)
     layout = _Layout(is_by_model, by_model_tokens or (is_by_model and not has_tokens), has_fees, days, token_days)
+    layout.providers |= {known_as(bill.provider, "").provider for bill in bills if bill.provider}
     for bill in bills:
         layout.half_digit = bill.half_digit * PICO
         for line in bill.lines:
@@ -167,27 +168,47 @@ def lay_out(bills: Sequence[Bill], traffic: Iterable[Traffic]) -> Sides:
     groups = [layout.groups[key] for key in sorted(layout.groups) if not layout.groups[key].is_empty]
     for group in groups:
         _fill(group, has_money=has_money, has_tokens=group.day in token_days)
+    if twice := _given_twice(bills):
+        warnings.append(f"{twice} lines are in two of the files and are added up; are these exports of the same days?")
     return Sides(groups, sorted(days), has_money, has_tokens, left_out, warnings)
 
 
 def _fill(group: Group, *, has_money: bool, has_tokens: bool) -> None:
-    """What the bill would have said of a group that it does not name: nothing was used, nothing charged."""
+    """What the bill would have said of a group that it does not name: nothing was used, nothing charged.
+
+    Money without any line of usage is no such silence: an export of usage leaves out what it is not about, such as embeddings.
+    """
     if has_money:
         group.billed = group.billed or 0
-    if has_tokens:
+    if has_tokens and (group.bill_tokens is not None or not group.billed):
         group.bill_tokens = group.bill_tokens or {}
     else:
         group.bill_tokens, group.requests = None, None
 
 
 def _without_parts_of_quantities(bill: Bill, bills: Sequence[Bill]) -> Bill:
-    """OpenAI's costs may count tokens too: they serve where every line does so and no usage export does it better."""
+    """OpenAI's costs may count tokens too: they serve for models of which all lines do, where no usage export does it better."""
     if bill.format != _COSTS_WITH_QUANTITY or not bill.has_tokens:
         return bill
-    is_whole = all(line.tokens is not None for line in bill.lines if line.what is What.USAGE and line.amount)
-    if is_whole and not any(other.has_tokens for other in bills if other is not bill):
-        return bill
-    return dataclasses.replace(bill, lines=[line._replace(tokens=None) for line in bill.lines])
+    parts = {line.model for line in bill.lines if line.tokens is None and line.what is What.USAGE}
+    if any(other.has_tokens for other in bills if other is not bill):
+        parts = {line.model for line in bill.lines}
+    return dataclasses.replace(bill, lines=[line._replace(tokens=None) if line.model in parts else line for line in bill.lines])
+
+
+def _given_twice(bills: Sequence[Bill]) -> int:
+    """How many lines of one file are in another as well, letter for letter."""
+    seen: set[tuple[object, ...]] = set()
+    twice = 0
+    for bill in bills:
+        mine = {
+            (bill.format, *line._replace(tokens=None), *sorted((line.tokens or {}).items()))
+            for line in bill.lines
+            if line.amount or any((line.tokens or {}).values())
+        }
+        twice += len(mine & seen)
+        seen |= mine
+    return twice
 
 
 class _Names:

@@ -180,6 +180,9 @@ def _tables(found: Mapping[str, Any]) -> None:
     )
     name = section or "By model"
     rows = found[SECTIONS[name]]
+    if not rows:
+        empty("Neither side has anything on these days.")
+        return
     reasons = [reason for reason in TITLES if any(reason in row["parts"] for row in rows)]
     shown: dict[str, Any] = {}
     columns: dict[str, Any] = {}

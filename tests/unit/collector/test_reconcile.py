@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spanledger_collector.costs.bills.lines import KINDS, Bill, BillLine, What, half_digit
+from spanledger_collector.costs.bills.read import Options, read_bill
 from spanledger_collector.costs.reasons import Reason
 from spanledger_collector.costs.reconcile import Reconciliation, reconcile
 from spanledger_collector.costs.sides import ESTIMATED, KNOWN, UNPRICED, Traffic, to_usd
@@ -227,6 +228,44 @@ def test_names_meet_and_snapshots_find_their_alias() -> None:
     assert parts(compare(lines, [claude])) == {}
     lines = [line._replace(model="gpt-4o-2024-05-13") for line in at_price(input=1_000)]
     assert parts(compare(lines, [ours(input=1_000)])) == {}, "calls recorded under the alias alone"
+
+
+def test_money_for_which_the_usage_export_has_no_line_is_compared_as_money() -> None:
+    embedded = ours(model="text-embedding-3-small", input=50_000)
+    embedded = embedded._replace(cost_pico={"input": 1_000_000_000})
+    lines = [*at_price(input=1_000), charged(0, "0.001", "input", "text-embedding-3-small")]
+    assert parts(compare(lines, [ours(input=1_000), embedded])) == {}
+
+
+def test_a_bill_of_nothing_is_a_bill() -> None:
+    text = "start_time,end_time,amount_value,amount_currency,line_item\n1795132800,1795219200,,,\n"
+    idle = read_bill(text, Options())
+    other = ours(4, input=1_000)._replace(provider="anthropic", model="claude-sonnet-4-5")
+    found = reconcile([idle], [ours(4, input=1_000), other], lambda group, cell: None)
+    assert found.sides.left_out == [other]
+    assert parts(found) == {"counted_more": "-0.0025"}
+
+
+def test_quantities_serve_for_models_of_which_every_line_has_one() -> None:
+    lines = [
+        charged(0, "0.0025", "input", tokens={"input": 1_000}),
+        charged(0, "0.006", "", "whisper-1"),
+    ]
+    costs = Bill("openai-costs", lines, {MONDAY}, half_digit=half_digit(lines))
+    found = reconcile([costs], [ours(input=400)], lambda group, cell: None)
+    assert parts(found) == {"missing_spans": "0.0075"}
+    assert found.found_share == 0.4
+    usage = bill([used(input=400)])
+    assert set(parts(reconcile([costs, usage], [ours(input=400)], lambda group, cell: None))) == {
+        "missing_spans",
+        "different_price",
+    }
+
+
+def test_lines_that_are_in_two_files_are_said() -> None:
+    lines = at_price(input=1_000)
+    found = reconcile([bill(lines), bill([*lines, charged(1, "1")])], [], lambda group, cell: None)
+    assert any("2 lines are in two of the files" in warning for warning in found.sides.warnings)
 
 
 def test_other_currencies_need_a_rate() -> None:

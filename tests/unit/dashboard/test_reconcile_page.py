@@ -83,6 +83,13 @@ def test_a_bill_that_agrees(page: Opened) -> None:
     assert any("They agree" in caption.value for caption in app.caption)
 
 
+def test_a_bill_of_idle_days_without_calls(page: Opened) -> None:
+    app = page("start_time,end_time,amount_value,line_item\n1794700800,1794787200,,\n")
+    assert not app.exception
+    assert metrics(app)["Difference"] == "$0"
+    assert any("Neither side has anything" in caption.value for caption in app.caption)
+
+
 def test_the_prices_that_a_bill_implies_are_commands(page: Opened) -> None:
     usage = "day,model,input_tokens,output_tokens\n2026-11-20,gpt-4o,2000,100\n2026-11-20,gpt-4o-mini,1000,0\n"
     app = page(usage, "day,model,cost\n2026-11-20,gpt-4o,0.0030\n2026-11-20,gpt-4o-mini,0.00015\n")

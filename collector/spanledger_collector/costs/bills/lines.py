@@ -50,16 +50,20 @@ class Bill:
     days: set[date] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     half_digit: Fraction = Fraction(0)
+    provider: str = ""
+    """Whose bill it is, where that is known even of a bill without lines."""
+    holds_money: bool = False
+    holds_tokens: bool = False
 
     @property
     def has_tokens(self) -> bool:
-        """Whether any line counts tokens."""
-        return any(line.tokens is not None for line in self.lines)
+        """Whether it is of a kind that counts tokens, even where there were none to count."""
+        return self.holds_tokens or any(line.tokens is not None for line in self.lines)
 
     @property
     def has_money(self) -> bool:
-        """Whether any line has an amount."""
-        return any(line.amount is not None for line in self.lines)
+        """Whether it is of a kind that has amounts, even where nothing was charged."""
+        return self.holds_money or any(line.amount is not None for line in self.lines)
 
 
 def half_digit(lines: Iterable[BillLine]) -> Fraction:

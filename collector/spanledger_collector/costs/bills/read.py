@@ -30,6 +30,11 @@ class Format(NamedTuple):
     start: tuple[str, ...]
     end: tuple[str, ...]
 
+    @property
+    def holds_money(self) -> bool:
+        """Whether it is of costs; else it is of usage."""
+        return "cost" in self.name
+
 
 _OPENAI: Final = (("start_time", "start_time_iso"), ("end_time", "end_time_iso"))
 FORMATS: Final = (
@@ -92,8 +97,10 @@ def read_bill(text: str, options: Options) -> Bill:
         raise InvalidQuestion(f"There is no format {options.kind[:40]!r}; there are: {', '.join(NAMES)}.")
     bill = Bill("")
     rows, columns = _json_rows(text, bill) if text[0] in "[{" else _table_rows(text)
-    read, known = _reader(columns, options)
+    read, known, held = _reader(columns, options)
     bill.format = known.name if known else _GENERIC
+    bill.provider = known.name.partition("-")[0] if known else options.provider
+    bill.holds_money, bill.holds_tokens = "cost" in held, "tokens" in held
     _check_only(columns, options.only)
     for row in rows:
         if any(row.text(name) != value for name, value in options.only.items()):
@@ -109,7 +116,7 @@ def read_bill(text: str, options: Options) -> Bill:
     return bill
 
 
-def _reader(columns: list[str], options: Options) -> tuple[Callable[[Row, ZoneInfo], BillLine | None], Format | None]:
+def _reader(columns: list[str], options: Options) -> tuple[Callable[[Row, ZoneInfo], BillLine | None], Format | None, set[str]]:
     present = set(columns)
     for known in FORMATS:
         is_asked = known.name == options.kind
@@ -117,7 +124,7 @@ def _reader(columns: list[str], options: Options) -> tuple[Callable[[Row, ZoneIn
         if is_asked and not fits:
             raise InvalidQuestion(f"This is no {known.name} file: {_wants(known)}. It has: {generic.listed(columns)}.")
         if fits and (is_asked or not (options.kind or options.columns)):
-            return known.read, known
+            return known.read, known, {"cost" if known.holds_money else "tokens"}
     found = generic.columns_of(columns, options.columns)
     if not generic.is_enough(found):
         raise InvalidQuestion(
@@ -127,7 +134,8 @@ def _reader(columns: list[str], options: Options) -> tuple[Callable[[Row, ZoneIn
             f"cost=Amount (also {', '.join(name for name in generic.USUAL if name not in ('day', 'model', 'cost'))}). "
             f"The file has: {generic.listed(columns)}."
         )
-    return lambda row, zone: generic.read_row(row, zone, found, options.provider), None
+    held = {"tokens" if what.endswith("_tokens") else what for what in found}
+    return lambda row, zone: generic.read_row(row, zone, found, options.provider), None, held
 
 
 def _wants(known: Format) -> str:
