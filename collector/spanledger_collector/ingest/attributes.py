@@ -76,6 +76,8 @@ _CONTENT_KEYS: Final = frozenset(
         "output.value",
         "gen_ai.prompt",
         "gen_ai.completion",
+        "gen_ai.request.messages",
+        "gen_ai.response.text",
         "traceloop.entity.input",
         "traceloop.entity.output",
         "logfire.msg",

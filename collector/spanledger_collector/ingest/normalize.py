@@ -122,7 +122,7 @@ def normalise(group: ScopeSpans, span: DecodedSpan, project: str, received_at: i
         facts.other_usage,
         quality,
         facts.reported_cost_usd,
-        facts.ttft_ns,
+        facts.ttft_ns if facts.ttft_ns is None or facts.ttft_ns <= NS_PER_DAY else None,
         status_code if status_code in (0, 1, 2) else 0,
         (span.status_message or facts.error_message)[:VALUE_CHARS_MAX],
         error_type[:_TEXT_CHARS_MAX],

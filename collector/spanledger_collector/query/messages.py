@@ -118,8 +118,8 @@ def _read_loose(value: Mapping[str, Any], role: str) -> list[Message]:
         return [message for item in generations for message in _read(item, role)]
     for key in ("kwargs", "data", "output", "outputs", "input", "inputs"):
         inner = value.get(key)
-        if isinstance(inner, Mapping) and (set(value) <= _WRAPPING or "lc" in value or value.get("type") in _ROLES):
-            return _read(inner, _ROLES.get(str(value.get("type")), role))
+        if isinstance(inner, Mapping) and (set(value) <= _WRAPPING or "lc" in value or _kind(value) in _ROLES):
+            return _read(inner, _ROLES.get(_kind(value), role))
     if value and set(value) <= {"args", "kwargs"}:
         named = value.get("kwargs")
         given = [*_items(value.get("args")), *(named.values() if isinstance(named, Mapping) else ())]
@@ -151,7 +151,12 @@ def _is_message(item: Any) -> bool:
 
 def _is_wrapped(item: Mapping[str, Any]) -> bool:
     """Whether it is LangChain's `{"type": "human", "data": {…}}`."""
-    return item.get("type") in _ROLES and isinstance(item.get("data"), Mapping)
+    return _kind(item) in _ROLES and isinstance(item.get("data"), Mapping)
+
+
+def _kind(item: Mapping[str, Any]) -> str:
+    kind = item.get("type")
+    return kind if isinstance(kind, str) else ""
 
 
 def _message(item: Any, role: str) -> list[Message]:
@@ -163,11 +168,11 @@ def _message(item: Any, role: str) -> list[Message]:
         return _message(inner, role)
     if isinstance(inner := item.get("content"), Mapping) and "parts" in inner:
         return _message(inner, role)
-    kind = item.get("type")
+    kind = _kind(item)
     if item.get("object") == "response":
         return _read(item.get("output"), "assistant")
     if _is_wrapped(item):
-        return _message(item["data"], _ROLES[str(kind)])
+        return _message(item["data"], _ROLES[kind])
     if kind in ("function_call", "reasoning"):
         return [{"role": "assistant", "parts": _parts(item)}]
     if kind == "function_call_output":
@@ -211,15 +216,13 @@ def _parts(content: Any) -> list[Part]:
 def _are_blocks(items: list[Any]) -> bool:
     """Whether a list that came as text is content blocks: Bedrock's, or those of others, which have a type."""
     return bool(items) and all(
-        isinstance(item, Mapping) and (item.get("type") in _BLOCK_TYPES if "type" in item else item.keys() & _BLOCKS)
-        for item in items
+        isinstance(item, Mapping) and (_kind(item) in _BLOCK_TYPES if "type" in item else item.keys() & _BLOCKS) for item in items
     )
 
 
 def _part(item: Mapping[str, Any]) -> Part:
     kind = item.get("type", item.get("kind"))
-    if isinstance(kind, str):
-        kind = kind.replace("-", "_")
+    kind = kind.replace("-", "_") if isinstance(kind, str) else None
     if isinstance(call := item.get("toolUse"), Mapping):
         return _call(call.get("toolUseId"), call.get("name"), call.get("input"))
     if isinstance(answer := item.get("toolResult"), Mapping):
@@ -247,7 +250,7 @@ def _part(item: Mapping[str, Any]) -> Part:
         return {"type": "reasoning", "text": _words(_first_of(item, ("thinking", "content", "summary", "text")))}
     if kind == "refusal":
         return {"type": "refusal", "text": _words(item.get("refusal") or item.get("content"))}
-    if isinstance(words := item.get("text"), str) and (kind in _TEXT_TYPES or not isinstance(kind, str)):
+    if isinstance(words := item.get("text"), str) and (kind is None or kind in _TEXT_TYPES):
         return {"type": "reasoning" if item.get("thought") is True else "text", "text": words}
     if kind in _TEXT_TYPES and isinstance(words := item.get("content"), str | list):
         return {"type": "text", "text": _words(words)}

@@ -88,10 +88,10 @@ class Facts:
         """
         cached = (self.cache_read_tokens or 0) + (self.cache_write_tokens or 0)
         if self.input_tokens is not None and cached and (self.is_input_exclusive or cached > self.input_tokens):
-            self.input_tokens += cached
+            self.input_tokens = min(self.input_tokens + cached, COUNT_MAX)
         reasoning = self.reasoning_tokens or 0
         if self.output_tokens is not None and reasoning and (self.is_output_exclusive or reasoning > self.output_tokens):
-            self.output_tokens += reasoning
+            self.output_tokens = min(self.output_tokens + reasoning, COUNT_MAX)
 
 
 def count(value: Any) -> int | None:

@@ -4,10 +4,21 @@ Counts are inclusive by specification. Content is JSON text (or a structured val
 semantic conventions up to 1.36.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from spanledger_collector.ingest.decoded import Attributes, DecodedSpan
-from spanledger_collector.ingest.dialects.facts import Facts, as_list, count, first_count, first_text, pico_usd, text, to_json
+from spanledger_collector.ingest.dialects.facts import (
+    Facts,
+    as_list,
+    as_mapping,
+    count,
+    first_count,
+    first_text,
+    pico_usd,
+    text,
+    to_json,
+)
 from spanledger_schema import semconv
 
 INPUT: Final = (semconv.INPUT_TOKENS, "gen_ai.usage.prompt_tokens")
@@ -31,6 +42,7 @@ REASONING: Final = (
     "gen_ai.usage.reasoning_tokens",
     "llm.usage.reasoning_tokens",
     "gen_ai.usage.details.reasoning_tokens",
+    "gen_ai.usage.output_tokens.reasoning",
 )
 OTHER: Final = {
     "input_audio": (semconv.INPUT_AUDIO_TOKENS, "gen_ai.usage.audio.input_tokens"),
@@ -81,6 +93,9 @@ MARKS: Final = (
     semconv.TOOL_NAME,
     "gen_ai.agent.name",
 )
+_PROMPT_TEXTS: Final = ("gen_ai.prompt", "gen_ai.request.messages")
+_ANSWER_TEXTS: Final = ("gen_ai.completion", "gen_ai.response.text")
+_TEXTS: Final = frozenset(_PROMPT_TEXTS + _ANSWER_TEXTS)
 _PROMPT_EVENTS: Final = {
     "gen_ai.system.message": "system",
     "gen_ai.user.message": "user",
@@ -121,7 +136,7 @@ def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
     facts.session = get(semconv.CONVERSATION_ID, "")
     seconds = get(semconv.TIME_TO_FIRST_CHUNK)
     if seconds is None:
-        seconds = get("gen_ai.client.operation.time_to_first_chunk")
+        seconds = get("gen_ai.client.operation.time_to_first_chunk", get("gen_ai.latency.time_to_first_token"))
     if isinstance(seconds, int | float) and 0 <= seconds < 1e6:
         facts.ttft_ns = int(seconds * 1e9)
     if facts.kind == "tool":
@@ -189,9 +204,9 @@ def read_content(span: DecodedSpan, facts: Facts) -> None:
     if (tools := get(semconv.TOOL_DEFINITIONS)) is not None:
         facts.tools = to_json(tools)
     if not facts.input and not facts.output:
-        if "gen_ai.prompt" in attributes or "gen_ai.completion" in attributes:
-            facts.input = first_text(attributes, ("gen_ai.prompt",))
-            facts.output = first_text(attributes, ("gen_ai.completion",))
+        if not _TEXTS.isdisjoint(attributes):
+            facts.input = first_text(attributes, _PROMPT_TEXTS)
+            facts.output = first_text(attributes, _ANSWER_TEXTS)
         elif span.events:
             _read_events(span, facts)
 
@@ -210,8 +225,9 @@ def _read_events(span: DecodedSpan, facts: Facts) -> None:
         if role := _PROMPT_EVENTS.get(name):
             given.append({"role": role, **_body(attributes)})
         elif name == "gen_ai.choice":
-            facts.finish_reason = facts.finish_reason or text(attributes.get("finish_reason"))
-            produced.append({"role": "assistant", **_body(attributes)})
+            said = _body(attributes)
+            facts.finish_reason = facts.finish_reason or text(said.get("finish_reason"))
+            produced.append({"role": "assistant", **said})
         elif name == "gen_ai.content.prompt":
             given.append(attributes.get("gen_ai.prompt"))
         elif name == "gen_ai.content.completion":
@@ -230,7 +246,10 @@ def _read_events(span: DecodedSpan, facts: Facts) -> None:
         facts.output = produced[0] if len(produced) == 1 and isinstance(produced[0], str) else to_json(produced)
 
 
-def _body(attributes: Attributes) -> Attributes:
+def _body(attributes: Attributes) -> Mapping[str, Any]:
+    """What an event says of a message: attributes of their own, or all as JSON in one."""
+    if whole := as_mapping(attributes.get("gen_ai.event.content")):
+        return whole
     return {key: value for key, value in attributes.items() if not key.startswith("gen_ai.")}
 
 

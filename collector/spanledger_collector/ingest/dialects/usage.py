@@ -7,7 +7,7 @@ left unknown, without overriding what they said.
 from collections.abc import Mapping
 from typing import Any, Final
 
-from spanledger_collector.ingest.dialects.facts import Facts, as_mapping, count, first_count
+from spanledger_collector.ingest.dialects.facts import COUNT_MAX, Facts, as_mapping, count, first_count
 
 _MODALITIES: Final = ("audio", "image")
 _PARTS: Final = ("cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens", "reasoning_tokens")
@@ -107,7 +107,9 @@ def _read_langchain(usage: Mapping[str, Any], facts: Facts) -> None:
     five, hour = count(given.get("ephemeral_5m_input_tokens")), count(given.get("ephemeral_1h_input_tokens"))
     written = count(given.get("cache_creation"))
     # It says 0 writes where it names them by lifetime.
-    facts.cache_write_tokens = written if five is None and hour is None else max(written or 0, (five or 0) + (hour or 0))
+    facts.cache_write_tokens = (
+        written if five is None and hour is None else max(written or 0, count((five or 0) + (hour or 0)) or 0)
+    )
     facts.cache_write_1h_tokens = hour
     facts.reasoning_tokens = count(produced.get("reasoning"))
     for kind, details, name in (("input_audio", given, "audio"), ("output_audio", produced, "audio")):
@@ -119,7 +121,7 @@ def _read_gemini(usage: Mapping[str, Any], facts: Facts) -> None:
     facts.input_tokens = first_count(usage, ("promptTokenCount", "prompt_token_count"))
     tools = first_count(usage, ("toolUsePromptTokenCount", "tool_use_prompt_token_count"))
     if facts.input_tokens is not None and tools:
-        facts.input_tokens += tools
+        facts.input_tokens = min(facts.input_tokens + tools, COUNT_MAX)
     facts.output_tokens = first_count(usage, ("candidatesTokenCount", "candidates_token_count"))
     facts.cache_read_tokens = first_count(usage, ("cachedContentTokenCount", "cached_content_token_count"))
     facts.reasoning_tokens = first_count(usage, ("thoughtsTokenCount", "thoughts_token_count"))
