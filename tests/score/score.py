@@ -119,7 +119,7 @@ def _judge_counts(verdict: Verdict, counted: dict[str, Any], calls: list[dict[st
     if not payload.has_counts and counted["generations"] >= payload.truth["llm_calls"]:
         exact = [call for call in calls if call["usage_quality"] == "exact"]
         is_wrong = any((seen[name] or 0) != truth.get(name, 0) for name in ("input_tokens", "output_tokens"))
-        verdict.say("honest", not (exact and is_wrong), f"exact {seen} true {truth}")
+        verdict.say("honest", not (exact and is_wrong and not is_marked), f"exact {seen} true {truth}")
 
 
 def _judge_outcome(verdict: Verdict, spans: list[dict[str, Any]], calls: list[dict[str, Any]]) -> None:
