@@ -65,16 +65,18 @@ def histogram(found: Mapping[str, Any], palette: Palette, *, height: int = HEIGH
     figure.update_xaxes(tickvals=powers, ticktext=[_tick(p) for p in powers], range=[low - 0.1, high + 0.5])
     figure.update_yaxes(rangemode="tozero", **ticks(Unit.COUNT, max((row["interactions"] for row in bins), default=0)))
     figure.update_layout(bargap=0, margin_t=44)
-    _quantile_lines(figure, found, palette)
+    _quantile_lines(figure, found, palette, turn_at=low + (high - low) * 0.6)
     return figure
 
 
-def _quantile_lines(figure: go.Figure, found: Mapping[str, Any], palette: Palette) -> None:
+def _quantile_lines(figure: go.Figure, found: Mapping[str, Any], palette: Palette, *, turn_at: float) -> None:
+    """Lines with labels; beyond `turn_at` the label stands left of its line, where the plot has room."""
     for row, name in enumerate(("p50", "p95", "p99")):
         value = found[f"cost_{name}_usd"]
         if value is None or float(value) <= 0:
             continue
         figure.add_vline(x=log10(float(value)), line={"dash": "dash", "width": 1.2, "color": palette.text})
+        is_left = log10(float(value)) > turn_at
         # Each label has a line of its own above the plot: p95 and p99 are close to each other.
         figure.add_annotation(
             x=log10(float(value)),
@@ -82,8 +84,8 @@ def _quantile_lines(figure: go.Figure, found: Mapping[str, Any], palette: Palett
             y=1,
             yanchor="bottom",
             yshift=13 * (2 - row),
-            xanchor="left",
-            xshift=3,
+            xanchor="right" if is_left else "left",
+            xshift=-3 if is_left else 3,
             showarrow=False,
             text=f"{name} {fmt.money(Decimal(str(value)))}",
             font={"size": 11, "color": palette.text},
