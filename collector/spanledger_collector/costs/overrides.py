@@ -63,7 +63,8 @@ def overrides_of(groups: Sequence[Group], pieces: Sequence[Sequence[Piece]]) -> 
 
 
 def _price(groups: Sequence[Group], pieces: Sequence[Sequence[Piece]]) -> tuple[Decimal | None, dict[str, Decimal]]:
-    if len({cell[0] for group in groups for cell in group.tokens}) > 1:
+    if len({cell[0] for group in groups for cell in group.tokens}) > 1 or any(group.unmarked_modes for group in groups):
+        # Several models' money together; or a batch's price, which would be wrong for all other calls.
         return None, {}
     is_list_price = not any(group.unpriced_calls or group.is_own_price for group in groups)
     if is_list_price and (factor := is_one_factor(groups, pieces, _ABOUT_PRICE)):

@@ -91,6 +91,11 @@ class Group:
         return not (self.calls or self.money or has_tokens or self.requests or self.fees or self.credits or self.other)
 
     @property
+    def unmarked_modes(self) -> set[str]:
+        """Ways of processing (batch, flex) that the bill has tokens of and that no call here is marked with."""
+        return {mode for mode, number in self.bill_modes.items() if mode and number and self.calls and mode not in self.our_modes}
+
+    @property
     def is_by_kind(self) -> bool:
         """Whether all of the bill's money is told by kind of tokens."""
         return bool(self.money) and all(kind for _, kind in self.money)

@@ -176,7 +176,9 @@ def _answer(found: Reconciliation, bills: Sequence[Bill], query: Query) -> dict[
         **_sums(differences),
         "unexplained_usd": _usd(parts[Reason.UNEXPLAINED]),
         "found_share": found.found_share,
-        "reasons": [_reason(reason, parts[reason], tokens[reason]) for reason in Reason if reason in seen],
+        "reasons": [
+            _reason(reason, parts[reason], tokens[reason] if sides.has_tokens else None) for reason in Reason if reason in seen
+        ],
         "models": models,
         "days": [{"day": day.isoformat(), **_sums(items)} for day, items in sorted(by_day.items())],
         "rows": rows[:_ROWS_MAX],
@@ -224,7 +226,7 @@ def _names(items: Sequence[Difference]) -> dict[str, Any]:
     return {"provider": group.provider or None, "model": group.model or None, "bill_names": billed, "our_names": ours}
 
 
-def _reason(reason: Reason, money: int, tokens: int) -> dict[str, Any]:
+def _reason(reason: Reason, money: int, tokens: int | None) -> dict[str, Any]:
     return {"reason": str(reason), "usd": _usd(money), "tokens": tokens, "meaning": MEANINGS[reason], "advice": ADVICE[reason]}
 
 
@@ -253,22 +255,12 @@ def _warnings(found: Reconciliation, rows: int) -> list[str]:
         unvalued = {item.group.model for item in found.differences for reason in item.tokens if not item.parts.get(reason)}
         if unvalued:
             warnings.append(f"{len(unvalued)} models have no price here: their tokens are counted and not valued.")
-    for provider, name, mode in sorted(_modes(found)):
-        warnings.append(f"The bill has {mode} tokens of {name} ({provider}), here no call of it is marked {mode}.")
+    groups = [item.group for item in found.differences]
+    for name, mode in sorted({(group.model, mode) for group in groups for mode in group.unmarked_modes}):
+        warnings.append(f"The bill has {mode} tokens of {name or 'some models'}; here no call of that day is marked {mode}.")
     if rows > _ROWS_MAX:
         warnings.append(f"Only the first {_ROWS_MAX:,} rows by day and model are shown; all are in the sums.")
     return warnings
-
-
-def _modes(found: Reconciliation) -> set[tuple[str, str, str]]:
-    """Ways of processing that the bill tells apart and no call here is marked with."""
-    billed: dict[tuple[str, str], set[str]] = {}
-    ours: dict[tuple[str, str], set[str]] = {}
-    for item in found.differences:
-        key = (item.group.provider, item.group.model)
-        billed.setdefault(key, set()).update(mode for mode, number in item.group.bill_modes.items() if mode and number)
-        ours.setdefault(key, set()).update(item.group.our_modes)
-    return {(*key, mode) for key, modes in billed.items() for mode in modes - ours[key] if ours[key]}
 
 
 def _usd(money: int) -> str:

@@ -146,7 +146,7 @@ def _reasons(found: Mapping[str, Any]) -> None:
                     "meaning": [row["meaning"] for row in reasons],
                     "advice": [row["advice"] for row in reasons],
                 },
-                schema_overrides={"usd": _MONEY},
+                schema_overrides={"usd": _MONEY, "tokens": pl.Int64},
             ),
             title="Why bill and ledger differ",
             key="reconcile_reasons",

@@ -275,6 +275,15 @@ def test_other_currencies_need_a_rate() -> None:
     assert to_usd(euros, {"EUR": Decimal("1.1")}).lines[0].amount == Decimal("11.0")
 
 
+def test_the_price_of_a_batch_is_proposed_for_batches_only() -> None:
+    lines = [used(input=1_000_000)._replace(mode="batch"), charged(0, "1.25", "input")]
+    found = compare(lines, [ours(input=1_000_000)])
+    assert parts(found) == {"discount": "-1.25"}
+    assert found.overrides == [], "it would be wrong for all other calls"
+    marked = ours(input=1_000_000)._replace(mode="batch")
+    assert compare(lines, [marked]).overrides[0].multiplier == Decimal("0.5")
+
+
 def test_hostile_names_are_quoted_in_commands() -> None:
     name = "x'; rm -rf $HOME #"
     lines = [used(model=name, input=1_000_000), charged(0, "2", "input", name)]
