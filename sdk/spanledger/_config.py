@@ -6,6 +6,7 @@ operator's mistake, found at run time, and only logs: the host must start. An un
 """
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
@@ -81,7 +82,7 @@ def resolve_config(
     capture: str | None,
     enabled: bool | None,
     instrument: bool | None,
-    spool: str | None = None,
+    spool: str | bool | None = None,
     redact: object = None,
     data_rules: Mapping[str, str] | None = None,
 ) -> Config:
@@ -115,7 +116,7 @@ def resolve_config(
         capture=_capture(capture),
         enabled=switched_on and os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() != "true",
         instrument=instrument if instrument is not None else _flag("INSTRUMENT", default=False),
-        spool=spool or _env("SPOOL"),
+        spool=_spool(spool),
         redaction=_redaction(redact),
         data_rules=_data_rules(data_rules),
         explicit=frozenset(name for name, value in chosen.items() if value),
@@ -143,6 +144,27 @@ def _capture(argument: str | None) -> Capture:
         raise ValueError("capture must be 'full', 'metadata' or 'none'")
     LOGGER.warning("SPANLEDGER_CAPTURE is none of full, metadata and none; capturing no content and no identities")
     return "none"
+
+
+def _spool(argument: str | bool | None) -> str | None:
+    asked = argument if argument is not None else _env("SPOOL")
+    if asked is False or (isinstance(asked, str) and asked.lower() in _FALSE):
+        return None
+    if isinstance(asked, str) and asked.lower() not in _TRUE:
+        return asked
+    return _default_spool()
+
+
+def _default_spool() -> str | None:
+    """The user's own folder for state, or None where there is none."""
+    home = os.path.expanduser("~")  # noqa: PTH111 - answers "~" where Path.home raises
+    if sys.platform == "win32":
+        state = os.environ.get("LOCALAPPDATA")
+    elif sys.platform == "darwin":
+        state = f"{home}/Library/Application Support"
+    else:
+        state = os.environ.get("XDG_STATE_HOME") or f"{home}/.local/state"
+    return f"{state}/spanledger/spool" if state and not state.startswith("~") else None
 
 
 def _redaction(argument: object) -> Redaction:

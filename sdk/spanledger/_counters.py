@@ -3,10 +3,13 @@
 The rule is accepted = sent + dropped + pending, for spans and for feedback alike.
 """
 
+import os
 import threading
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Final
+
+from spanledger_schema import semconv
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +23,15 @@ class Stats:
         spans_spooled: Those of the pending ones that are in the spool on disk.
         spans_dropped: Spans lost, by reason: `queue_full` (too many or too large waiting), `unreachable` (no
             connection or no answer within the retry bound), `unavailable` (429, 502, 503, 504 for too long),
-            `unauthorized` (401, 403), `rejected` (refused by the collector), `too_large`, `unencodable`, `spool_full`, `shutdown`
+            `unauthorized` (401, 403), `rejected` (refused by the collector), `too_large`, `unencodable`, `spool_full`,
+            `expired` (a day in the spool), `spool_damaged`, `shutdown`
             (the time to shut down ran out), `denied` (by `data_rules`).
         feedback_accepted: Judgements taken for delivery; same rule.
         feedback_sent: Judgements that the collector acknowledged.
         feedback_pending: Judgements waiting or on their way.
         feedback_spooled: Those of the pending ones that are in the spool on disk.
         feedback_dropped: Judgements lost, by the same reasons.
+        inherited_dropped: Spans and judgements that other processes had left in the spool and that were lost, by reason.
         retries: Requests that were sent again.
         invalid_values: Values not stored because they could not be meant, such as a confidence of 1.2 or a negative
             token count.
@@ -45,6 +50,7 @@ class Stats:
     feedback_pending: int
     feedback_spooled: int
     feedback_dropped: dict[str, int]
+    inherited_dropped: dict[str, int]
     retries: int
     invalid_values: int
     late_signals: int
@@ -60,12 +66,14 @@ class Tally:
     sent: int = 0
     spooled: int = 0
     dropped: dict[str, int] = field(default_factory=dict)
+    inherited_dropped: dict[str, int] = field(default_factory=dict)
     lock: AbstractContextManager[bool] = field(default_factory=threading.RLock, repr=False, compare=False)
 
     def reset(self) -> None:
         """Start from zero, with a fresh lock: after a fork the old one may be held by a thread that does not exist."""
         self.accepted = self.sent = self.spooled = 0
         self.dropped = {}
+        self.inherited_dropped = {}
         self.lock = threading.RLock()
 
     def accept(self) -> None:
@@ -91,6 +99,20 @@ class Tally:
             self.send(sent)
             self.drop(count - sent, reason)
 
+    def inherit(self, count: int, reason: str) -> None:
+        """Count a loss of what another process had left in the spool."""
+        if count:
+            with self.lock:
+                self.inherited_dropped[reason] = self.inherited_dropped.get(reason, 0) + count
+
+    def losses(self) -> dict[str, int]:
+        """All losses that this process knows of, by reason."""
+        with self.lock:
+            found = self.dropped.copy()
+            for reason, count in self.inherited_dropped.items():
+                found[reason] = found.get(reason, 0) + count
+            return found
+
     def read(self) -> tuple[int, int, int, dict[str, int]]:
         """Accepted, sent, pending and dropped, of one moment."""
         with self.lock:
@@ -109,12 +131,26 @@ class Counters:
     late_signals: int = 0
     internal_errors: int = 0
     content_dropped: int = 0
+    instance: str = ""
 
     def reset(self) -> None:
         """Start from zero: in a forked child, whose parent reports its own, and between tests."""
+        self.instance = ""
         self.spans.reset()
         self.feedback.reset()
         self.retries = self.invalid_values = self.late_signals = self.internal_errors = self.content_dropped = 0
+
+    def report(self) -> dict[str, str | int]:
+        """Losses so far as resource attributes, with the process that counts them; empty while nothing was lost."""
+        spans, judgements = self.spans.losses(), self.feedback.losses()
+        if not spans and not judgements:
+            return {}
+        self.instance = self.instance or os.urandom(8).hex()
+        return {
+            semconv.SDK_INSTANCE: self.instance,
+            **{semconv.SDK_DROPPED_PREFIX + reason: count for reason, count in spans.items()},
+            **{semconv.SDK_FEEDBACK_DROPPED_PREFIX + reason: count for reason, count in judgements.items()},
+        }
 
     def snapshot(self) -> Stats:
         """The public, frozen view."""
@@ -131,12 +167,17 @@ class Counters:
             feedback_pending=feedback_pending,
             feedback_spooled=self.feedback.spooled,
             feedback_dropped=feedback_dropped,
+            inherited_dropped=_added(self.spans.inherited_dropped, self.feedback.inherited_dropped),
             retries=self.retries,
             invalid_values=self.invalid_values,
             late_signals=self.late_signals,
             internal_errors=self.internal_errors,
             content_dropped=self.content_dropped,
         )
+
+
+def _added(some: dict[str, int], others: dict[str, int]) -> dict[str, int]:
+    return {reason: some.get(reason, 0) + others.get(reason, 0) for reason in {**some, **others}}
 
 
 COUNTERS: Final = Counters()

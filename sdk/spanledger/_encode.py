@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from spanledger._counters import COUNTERS
 from spanledger._privacy import Privacy
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def encode_traces(
     except Exception:  # noqa: BLE001 - an attribute of any instrumentation may be unencodable in any way
         kept = [span for span in spans if _is_encodable(encode_spans, span)]
         request = encode_spans(kept)
-    _set_resource(request, resource)
+    _set_resource(request, {**resource, **COUNTERS.report()})
     privacy.clean(request, SCOPE, deadline)
     return request.SerializeToString(), kept
 
@@ -79,7 +80,7 @@ def _is_encodable(encode_spans: Any, span: "ReadableSpan") -> bool:
     return True
 
 
-def _set_resource(request: Any, resource: Mapping[str, str | None]) -> None:
+def _set_resource(request: Any, resource: Mapping[str, str | int | None]) -> None:
     for resource_spans in request.resource_spans:
         attributes = resource_spans.resource.attributes
         by_key = {item.key: item for item in attributes}
@@ -88,10 +89,39 @@ def _set_resource(request: Any, resource: Mapping[str, str | None]) -> None:
             if value is None:
                 if item is not None:
                     attributes.remove(item)
-            elif item is not None:
-                item.value.string_value = value
             else:
-                attributes.add(key=key).value.string_value = value
+                target = item if item is not None else attributes.add(key=key)
+                if isinstance(value, int):
+                    target.value.int_value = value
+                else:
+                    target.value.string_value = value
+
+
+def split_traces(body: bytes) -> list[tuple[int, bytes]]:
+    """An export request as two with half of the spans each, and their numbers."""
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    halves: list[tuple[int, bytes]] = []
+    for half in (0, 1):
+        request = ExportTraceServiceRequest.FromString(body)
+        index = kept = 0
+        for resource_spans in request.resource_spans:
+            for scope_spans in resource_spans.scope_spans:
+                spans = [span for place, span in enumerate(scope_spans.spans, index) if place % 2 == half]
+                index += len(scope_spans.spans)
+                kept += len(spans)
+                copies = [type(span).FromString(span.SerializeToString()) for span in spans]
+                del scope_spans.spans[:]
+                scope_spans.spans.extend(copies)
+        halves.append((kept, request.SerializeToString()))
+    return halves
+
+
+def split_feedback(body: bytes) -> list[tuple[int, bytes]]:
+    """A list of judgements as two halves, and their numbers."""
+    items = json.loads(body)
+    middle = len(items) // 2
+    return [(len(half), json.dumps(half, ensure_ascii=False).encode()) for half in (items[:middle], items[middle:])]
 
 
 def count_rejected_spans(body: bytes) -> int:

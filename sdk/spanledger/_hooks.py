@@ -30,7 +30,8 @@ FAILED: Final[Result] = (False, None)
 class _Job:
     texts: Sequence[str]
     results: list[Result]
-    done: "queue.SimpleQueue[None]" = field(default_factory=queue.SimpleQueue)
+    # Looked up when it is made: gevent may have replaced it since this module was imported.
+    done: "queue.SimpleQueue[None]" = field(default_factory=lambda: queue.SimpleQueue())
     is_abandoned: bool = False
 
 

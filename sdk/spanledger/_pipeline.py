@@ -1,9 +1,9 @@
 """Delivery: one daemon thread per process that sends queued spans and feedback to the collector.
 
-What it promises: `put` never waits; everything is bounded; a batch is retried with full jitter for up to `RETRY_FOR_S`,
-honouring Retry-After, then kept in the spool if there is one, else dropped, and counted either way; closing takes at most the
-time it is given, whatever the collector does. The thread is started by the first item, so a process that only forks or
-imports pays nothing.
+What it promises: `put` never waits; everything is bounded; what the collector does not take now goes to the spool at once and
+is sent from there, with full jitter and honouring Retry-After; where there is no spool a batch is retried for up to
+`RETRY_FOR_S`, then dropped; everything is counted. Closing takes at most the time it is given, whatever the collector does. The
+thread is started by the first item, so a process that only forks or imports pays nothing.
 """
 
 import contextlib
@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Final
 
 from opentelemetry import context as otel_context
 
-from spanledger._counters import COUNTERS, Tally
+from spanledger._answers import FEEDBACK, TRACES, drop_reason
+from spanledger._backlog import Backlog
+from spanledger._counters import COUNTERS
 from spanledger._encode import (
     FeedbackItem,
     count_rejected_spans,
@@ -46,10 +48,8 @@ _BACKOFF_FIRST_S: Final = 0.5
 _BACKOFF_MAX_S: Final = 5.0
 # Left over at the end of a close for the joining thread to wake up and count.
 _CLOSE_MARGIN_S: Final = 0.05
-_SPOOL_AGAIN_S: Final = 2.0
+_PROBE_S: Final = 2.0
 _SPOOL_CLOSE_S: Final = 0.3
-_TRACES: Final = "/v1/traces"
-_FEEDBACK: Final = "/api/v1/feedback"
 
 
 class Pipeline:
@@ -67,7 +67,7 @@ class Pipeline:
         self._headers = headers
         self._resource = resource
         self._privacy = privacy
-        self._spool = None if spool is None else Spool(spool, endpoint, headers)
+        self._backlog = None if spool is None else Backlog(Spool(spool, endpoint, headers))
         self._spans: Lane[ReadableSpan] = Lane(
             COUNTERS.spans,
             span_chars,
@@ -97,16 +97,18 @@ class Pipeline:
         self._progress = threading.Condition()
         self._closing = threading.Event()
         self._deadline = float("inf")
-        # How many items each body holds that this process wrote to the spool, and when to look into it next.
-        self._spooled: dict[int, int] = {}
-        self._spool_at = 0.0
         self._is_away = False
+        # How many requests in a row were not answered for good, and from when on the next one may be sent.
+        self._failures = 0
+        self._again_at = 0.0
 
     def reset_after_fork(self) -> None:
         """Begin anew in a forked child: the parent sends what was queued, its thread and connection are not ours."""
         self._spans.reset()
         self._feedback.reset()
         self._privacy.hooks.reset()
+        if self._backlog is not None:
+            self._backlog.forget()
         self._start_over()
 
     def put(self, span: "ReadableSpan") -> None:
@@ -174,8 +176,8 @@ class Pipeline:
             with Guard("shutdown"):
                 self._drain()
         elif thread is not threading.current_thread():
-            thread.join(max(0.0, ends - time.monotonic() - (_SPOOL_CLOSE_S if self._spool is not None else 0.0)))
-            if thread.is_alive() and self._spool is not None:
+            thread.join(max(0.0, ends - time.monotonic() - (_SPOOL_CLOSE_S if self._backlog is not None else 0.0)))
+            if thread.is_alive() and self._backlog is not None:
                 with Guard("shutdown"):
                     self._spool_rest()
         lost = self._spans.abandon("shutdown") + self._feedback.abandon("shutdown")
@@ -234,7 +236,9 @@ class Pipeline:
         self._spans.settle(dropped=len(allowed) - len(kept), reason="unencodable")
         if not kept:
             return
-        answer = self._post(_TRACES, body)
+        answer = self._deliver(self._spans, TRACES, len(kept), body)
+        if answer is None:
+            return
         if answer.is_ok:
             refused = min(len(kept), count_rejected_spans(answer.body))
             self._spans.settle(sent=len(kept) - refused, dropped=refused, reason="rejected")
@@ -242,11 +246,13 @@ class Pipeline:
             self._send_spans(kept[: len(kept) // 2])
             self._send_spans(kept[len(kept) // 2 :])
         else:
-            self._give_up(self._spans, _TRACES, len(kept), body, answer)
+            self._give_up(self._spans, len(kept), answer)
 
     def _send_feedback(self, batch: Sequence[FeedbackItem]) -> None:
         body = encode_feedback(batch, self._privacy, self._deadline)
-        answer = self._post(_FEEDBACK, body)
+        answer = self._deliver(self._feedback, FEEDBACK, len(batch), body)
+        if answer is None:
+            return
         if answer.is_ok:
             self._feedback.settle(sent=len(batch))
         elif answer.status in (400, 413, 422) and len(batch) > 1:
@@ -254,100 +260,79 @@ class Pipeline:
             self._send_feedback(batch[: len(batch) // 2])
             self._send_feedback(batch[len(batch) // 2 :])
         else:
-            self._give_up(self._feedback, _FEEDBACK, len(batch), body, answer)
+            self._give_up(self._feedback, len(batch), answer)
 
-    def _give_up(self, lane: Lane[Item], path: str, count: int, body: bytes, answer: Answer) -> None:
-        if answer.is_retryable and self._keep(lane, path, count, body):
-            return
-        reason = _drop_reason(answer)
+    def _give_up(self, lane: Lane[Item], count: int, answer: Answer) -> None:
+        reason = drop_reason(answer)
         lane.settle(dropped=count, reason=reason)
         log_rarely(f"drop:{reason}", "spanledger dropped %d items: %s (HTTP %d)", count, reason, answer.status)
-        if self._closing.is_set() and answer.is_retryable and self._spool is None:
+        if self._closing.is_set() and answer.is_retryable and self._backlog is None:
             # The collector is away and time is short: the rest would fare no better.
             lane.abandon(reason)
 
-    def _keep(self, lane: Lane[Item], path: str, count: int, body: bytes) -> bool:
-        kept = None if self._spool is None else self._spool.put(path, count, body)
-        if kept is None:
-            return False
-        id, gone = kept
-        lane.settle(spooled=count)
-        self._spooled[id] = count
-        self._spool_at = time.monotonic() + _SPOOL_AGAIN_S
-        for other in gone:
-            if own := self._spooled.pop(other, 0):
-                self._tally_of(path).unspool(own, sent=0, reason="spool_full")
-        log_rarely("spool:put", "spanledger keeps what it cannot deliver in its spool; the collector is away")
-        return True
-
     def _send_spooled(self) -> bool:
         """Send the oldest body of the spool, this process's or an earlier one's, if it is time to."""
-        if self._spool is None or self._is_away or time.monotonic() < self._spool_at:
+        if self._backlog is None or self._is_away or time.monotonic() < self._again_at:
             return False
         if self._deadline - time.monotonic() < _SPOOL_CLOSE_S:
             return False
-        waiting = self._spool.oldest()
-        if waiting is None:
-            self._spool_at = time.monotonic() + _SPOOL_AGAIN_S
-            return False
-        timeout_s = min(REQUEST_TIMEOUT_S, (self._deadline - time.monotonic()) / 2)
-        answer = self._send(waiting.path, waiting.body, timeout_s)
-        if answer.is_retryable or not self._spool.remove(waiting.id):
-            self._spool_at = time.monotonic() + _SPOOL_AGAIN_S
-            return False
-        if own := self._spooled.pop(waiting.id, 0):
-            refused = _refused(waiting.path, own, answer)
-            self._tally_of(waiting.path).unspool(own, sent=own - refused, reason=_drop_reason(answer))
-        if not answer.is_ok:
-            log_rarely("spool:drop", "spanledger dropped %d items of its spool (HTTP %d)", waiting.items, answer.status)
-        return True
+        answer = self._backlog.send_oldest(self._send_from_spool)
+        if self._backlog.is_empty:
+            # There is nothing to try the collector with but what comes next.
+            self._failures = 0
+        return answer is not None and not answer.is_retryable
 
-    @staticmethod
-    def _tally_of(path: str) -> Tally:
-        return COUNTERS.spans if path == _TRACES else COUNTERS.feedback
+    def _send_from_spool(self, path: str, body: bytes) -> Answer:
+        if self._failures:
+            COUNTERS.retries += 1
+        # Meanwhile new spans wait in memory: a collector that seems away gets little time at first.
+        patience_s = min(REQUEST_TIMEOUT_S, _PROBE_S * self._failures or REQUEST_TIMEOUT_S)
+        return self._send(path, body, min(patience_s, (self._deadline - time.monotonic()) / 2))
 
     def _send(self, path: str, body: bytes, timeout_s: float) -> Answer:
-        kind = "application/x-protobuf" if path == _TRACES else "application/json"
-        return self._sender.post(path, body, kind, timeout_s=timeout_s, compress=path == _TRACES)
+        kind = "application/x-protobuf" if path == TRACES else "application/json"
+        answer = self._sender.post(path, body, kind, timeout_s=timeout_s, compress=path == TRACES)
+        if answer.is_retryable:
+            # Full jitter, so that a thousand processes do not come back together; never before the server's own wish.
+            pause_max_s = min(_BACKOFF_MAX_S, _BACKOFF_FIRST_S * 2.0 ** min(self._failures, 16))
+            pause_s = random.uniform(0, pause_max_s)  # noqa: S311 - not for secrets
+            self._again_at = time.monotonic() + (answer.retry_after_s or 0.0) + pause_s
+            self._failures += 1
+        else:
+            self._failures, self._again_at = 0, 0.0
+        return answer
 
-    def _post(self, path: str, body: bytes) -> Answer:
-        """Send with retries until it is answered for good, or the retry bound or the closing deadline has come."""
+    def _deliver(self, lane: Lane[Item], path: str, count: int, body: bytes) -> Answer | None:
+        """Send until it is answered for good, or the retry bound or the closing deadline has come; None if the spool has it."""
         give_up_at = time.monotonic() + RETRY_FOR_S
-        pause_max_s = _BACKOFF_FIRST_S
+        answer = Answer(0)
         while True:
+            # Once the collector seems away, what is new goes to the disk unasked, and what is there is tried: a host that is
+            # killed loses the last moments only.
+            if (self._is_away or self._failures) and self._keep(lane, path, count, body):
+                return None
             remaining_s = min(REQUEST_TIMEOUT_S, self._deadline - time.monotonic())
             if remaining_s <= 0 or self._is_away:
-                return Answer(0)
+                return answer
             answer = self._send(path, body, remaining_s)
             if not answer.is_retryable:
                 return answer
-            if self._closing.is_set() and (answer.status == 0 or self._spool is not None):
-                self._is_away = self._spool is not None
-                return answer
-            # Full jitter, so that a thousand processes do not come back together; never before the server's own wish.
-            pause_s = (answer.retry_after_s or 0.0) + random.uniform(0, pause_max_s)  # noqa: S311 - not for secrets
-            pause_max_s = min(_BACKOFF_MAX_S, 2 * pause_max_s)
-            if time.monotonic() + pause_s > min(give_up_at, self._deadline):
+            if self._closing.is_set() and (answer.status == 0 or self._backlog is not None):
+                self._is_away = self._backlog is not None
+                return None if self._is_away and self._keep(lane, path, count, body) else answer
+            if self._keep(lane, path, count, body):
+                return None
+            if self._again_at > min(give_up_at, self._deadline):
                 return answer
             COUNTERS.retries += 1
+            pause_s = max(0.0, self._again_at - time.monotonic())
             if self._closing.is_set():
                 time.sleep(pause_s)
             else:
                 self._closing.wait(pause_s)
 
-
-def _refused(path: str, count: int, answer: Answer) -> int:
-    """How many of `count` items the answer says were not taken."""
-    if not answer.is_ok:
-        return count
-    return min(count, count_rejected_spans(answer.body)) if path == _TRACES else 0
-
-
-def _drop_reason(answer: Answer) -> str:
-    if answer.status == 0:
-        return "unreachable"
-    if answer.is_retryable:
-        return "unavailable"
-    if answer.status in (401, 403):
-        return "unauthorized"
-    return "too_large" if answer.status == 413 else "rejected"
+    def _keep(self, lane: Lane[Item], path: str, count: int, body: bytes) -> bool:
+        if self._backlog is None or not self._backlog.keep(path, count, body):
+            return False
+        lane.settle(spooled=count)
+        return True

@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import sys
 import threading
 import time
 from collections import deque
@@ -58,6 +59,7 @@ _lock = threading.RLock()
 _processors: "list[tuple[Any, LedgerProcessor]]" = []
 _retired: "deque[Delivery]" = deque(maxlen=8)
 _own_provider: "TracerProvider | None" = None
+_is_told_to_multiprocessing = False
 
 
 def init(
@@ -71,7 +73,7 @@ def init(
     capture: str | None = None,
     enabled: bool | None = None,
     instrument: bool | None = None,
-    spool: str | os.PathLike[str] | None = None,
+    spool: str | os.PathLike[str] | bool | None = None,
     redact: RedactArgument | None = None,
     data_rules: Mapping[str, str] | None = None,
     tracer_provider: Any = None,
@@ -94,7 +96,8 @@ def init(
         enabled: False makes everything a no-op.
         instrument: Switch on the GenAI instrumentations for OpenTelemetry that are installed.
         spool: Folder in which to keep, within bounds, what cannot be delivered, until the collector is back; the next
-            process sends it, if need be. Without it, that is dropped and counted.
+            process sends it, if need be. Default: `spanledger/spool` in the user's folder for state. False: none, what cannot be
+            delivered within half a minute is dropped and counted.
         redact: What is replaced in texts before they leave the process. Default: all built-in kinds, which are `private_key`,
             `api_key` (tokens and passwords too), `email`, `iban`, `card`, `phone`, `ip`. False: nothing. One or more functions
             from a text to a text, or to None for none at all: they see content after the built-in kinds. Names of kinds: only
@@ -118,7 +121,7 @@ def init(
         capture=capture,
         enabled=enabled,
         instrument=instrument,
-        spool=None if spool is None else os.fspath(spool),
+        spool=spool if spool is None or isinstance(spool, bool) else os.fspath(spool),
         redact=redact,
         data_rules=data_rules,
     )
@@ -282,6 +285,16 @@ def _after_fork_in_child() -> None:
             state.delivery.reset_after_fork()
 
 
+def _before_fork() -> None:
+    """Have children of `multiprocessing` end as others do: they leave by `os._exit`, which runs nothing of `atexit`."""
+    global _is_told_to_multiprocessing
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None and state is not None and not _is_told_to_multiprocessing:
+        with Guard("fork"):
+            _is_told_to_multiprocessing = True
+            util.register_after_fork(_at_exit, lambda at_exit: util.Finalize(None, at_exit, exitpriority=-100))
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)
 atexit.register(_at_exit)

@@ -153,6 +153,7 @@ def capture(
         capture=mode,
         enabled=True,
         instrument=False,
+        spool=False,
     )
     with (
         use_clock(captured.clock),

@@ -98,6 +98,7 @@ def collector() -> Iterator[Collector]:
 @pytest.fixture(autouse=True)
 def fresh_sdk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("SPANLEDGER_STRICT", "1")
+    monkeypatch.setenv("SPANLEDGER_SPOOL", "off")
     for name in ("SPANLEDGER_ENDPOINT", "SPANLEDGER_API_KEY", "OTEL_RESOURCE_ATTRIBUTES", "OTEL_SERVICE_NAME"):
         monkeypatch.delenv(name, raising=False)
     spanledger.shutdown(0.1)

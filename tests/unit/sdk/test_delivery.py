@@ -346,7 +346,11 @@ def run_program(code: str, **env: str) -> tuple[subprocess.CompletedProcess[str]
         text=True,
         timeout=30,
         check=False,
-        env={**{k: v for k, v in os.environ.items() if not k.startswith(("SPANLEDGER_", "PYTEST_"))}, **env},
+        env={
+            **{k: v for k, v in os.environ.items() if not k.startswith(("SPANLEDGER_", "PYTEST_"))},
+            "SPANLEDGER_SPOOL": "off",
+            **env,
+        },
         cwd=Path(__file__).parent,
     )
     return done, time.monotonic() - began

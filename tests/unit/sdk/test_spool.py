@@ -13,7 +13,7 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
 import spanledger
-from spanledger import _pipeline, _spool
+from spanledger import _backlog, _pipeline, _spool
 from spanledger._spool import Spool
 
 Collector = Any  # of conftest.py, which cannot be imported here
@@ -32,9 +32,10 @@ def away(path: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
 
 @pytest.fixture
 def spooling(collector: Collector, provider: TracerProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Collector:
-    """The SDK with a spool, impatient: it gives up after one try."""
+    """The SDK with a spool, impatient."""
     monkeypatch.setattr(_pipeline, "RETRY_FOR_S", 0.0)
-    monkeypatch.setattr(_pipeline, "_SPOOL_AGAIN_S", 0.1)
+    monkeypatch.setattr(_backlog, "LOOK_AGAIN_S", 0.1)
+    monkeypatch.setattr(_pipeline, "_BACKOFF_MAX_S", 0.1)
     monkeypatch.setattr(_pipeline, "DELAY_S", 0.05)
     spanledger.init(endpoint=collector.url, spool=tmp_path / "spool", tracer_provider=provider, capture="metadata")
     return collector
@@ -106,15 +107,137 @@ def test_a_spool_that_cannot_be_written_is_as_none(
     assert "cannot write its spool" in caplog.text
 
 
-def test_a_file_that_is_no_database_does_no_harm(tmp_path: Path) -> None:
-    spool = Spool(str(tmp_path), "http://127.0.0.1:9", {})
-    assert spool.oldest() is None
-    assert spool.put("/v1/traces", 1, b"x") is not None
-    (file,) = tmp_path.iterdir()
+def test_a_file_that_is_no_database_costs_what_was_in_it_and_is_replaced(spooling: Collector, tmp_path: Path) -> None:
+    spooling.decide = away
+    record("one")
+    assert spanledger.flush(10)
+    (file,) = (tmp_path / "spool").iterdir()
     file.write_bytes(b"no database" * 1000)
-    assert spool.put("/v1/traces", 1, b"x") is None
-    assert spool.oldest() is None
-    assert not spool.remove(1)
+    record("two")
+    assert spanledger.flush(10)
+    record("three")
+    assert spanledger.flush(10)
+    spooling.requests.clear()
+    spooling.decide = lambda path, body: None
+    wait_until(lambda: spanledger.stats().spans_pending == spanledger.stats().feedback_pending == 0)
+    assert "three" in spooling.names()
+    s = spanledger.stats()
+    assert s.spans_dropped["spool_damaged"] >= 1
+    assert s.spans_accepted == s.spans_sent + sum(s.spans_dropped.values())
+
+
+def test_the_collectors_wish_to_wait_holds_for_what_is_on_disk_too(spooling: Collector) -> None:
+    spooling.replies = [(503, {"retry-after": "1"}, b"")]
+    record("one")
+    wait_until(lambda: spanledger.stats().spans_sent == 1)
+    assert spooling.arrived_at[1] - spooling.arrived_at[0] >= 1.0
+    assert spanledger.stats().retries >= 1
+
+
+def test_while_the_collector_is_away_new_spans_go_to_the_disk_without_asking(
+    spooling: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_pipeline, "_BACKOFF_FIRST_S", 60.0)
+    monkeypatch.setattr(_pipeline, "_BACKOFF_MAX_S", 60.0)
+    monkeypatch.setattr("random.uniform", lambda low, high: high)
+    spooling.decide = away
+    record("first")
+    assert spanledger.flush(10)
+    asked = len(spooling.requests)
+    for n in range(5):
+        record(f"later{n}")
+        assert spanledger.flush(1)
+    assert len(spooling.requests) == asked
+    assert spanledger.stats().spans_spooled == 6
+
+
+def test_a_body_that_is_too_large_is_cut_until_it_fits(spooling: Collector) -> None:
+    spooling.decide = away
+    for n in range(9):
+        with spanledger.interaction(f"s{n}"):
+            pass
+    for n in range(9):
+        spanledger.feedback("0" * 32, "bad" if n == 4 else f"f{n}", True)
+    assert spanledger.flush(10)
+
+    def small_only(path: str, body: bytes) -> tuple[int, dict[str, str], bytes] | None:
+        if path.endswith("traces"):
+            return (413, {}, b"") if body.count(b"spanledger.interaction") > 2 else None
+        return (422, {}, b"") if b"bad" in body else None
+
+    spooling.requests.clear()
+    spooling.decide = small_only
+    wait_until(lambda: spanledger.stats().spans_pending == spanledger.stats().feedback_pending == 0)
+    s = spanledger.stats()
+    assert (s.spans_sent, s.spans_dropped, s.feedback_sent, s.feedback_dropped) == (9, {}, 8, {"rejected": 1})
+
+
+def test_what_is_a_day_old_is_not_sent(spooling: Collector, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    spooling.decide = away
+    record("old")
+    assert spanledger.flush(10)
+    monkeypatch.setattr(_spool, "AGE_S_MAX", 0.0)
+    spooling.requests.clear()
+    spooling.decide = lambda path, body: None
+    wait_until(lambda: spanledger.stats().spans_pending == spanledger.stats().feedback_pending == 0)
+    assert spooling.names() == []
+    assert (spanledger.stats().spans_dropped, spanledger.stats().feedback_dropped) == ({"expired": 1}, {"expired": 1})
+
+
+def test_losses_are_told_to_the_collector(spooling: Collector, provider: TracerProvider) -> None:
+    record("before")
+    assert spanledger.flush(10)
+    spooling.decide = lambda path, body: (400, {}, b"")
+    record("lost")
+    assert spanledger.flush(10)
+    spooling.decide = lambda path, body: None
+    record("after")
+    assert spanledger.flush(10)
+    first, _, last = spooling.exports()
+    assert not [item.key for item in first.resource_spans[0].resource.attributes if item.key.startswith("spanledger.")]
+    told = {item.key: item.value for item in last.resource_spans[0].resource.attributes}
+    assert told["spanledger.sdk.dropped.rejected"].int_value == 1
+    assert told["spanledger.sdk.feedback_dropped.rejected"].int_value == 1
+    assert len(told["spanledger.sdk.instance"].string_value) == 16
+
+
+def test_a_process_counts_what_it_finds_and_cannot_deliver(spooling: Collector, tmp_path: Path) -> None:
+    Spool(str(tmp_path / "spool"), spooling.url, {}).put("/v1/traces", 7, b"from another process")
+    spooling.decide = lambda path, body: (400, {}, b"") if b"another" in body else None
+    record("mine")
+    wait_until(lambda: spanledger.stats().inherited_dropped == {"rejected": 7})
+    s = spanledger.stats()
+    assert (s.spans_accepted, s.spans_dropped) == (1, {})
+
+
+def test_without_asking_it_is_in_the_users_own_folder(
+    collector: Collector, provider: TracerProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SPANLEDGER_SPOOL")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    spanledger.init(endpoint=collector.url, tracer_provider=provider)
+    collector.decide = away
+    record("one")
+    assert spanledger.flush(10)
+    folder = tmp_path / "state" / "spanledger" / "spool"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert len(list(folder.iterdir())) == 1
+    spanledger.init(endpoint=collector.url, tracer_provider=provider, spool=False, app="other")
+    assert spanledger._runtime.state is not None
+    assert spanledger._runtime.state.config.spool is None
+
+
+def test_processes_that_share_the_folder_lose_and_keep_nothing(spooling: Collector, tmp_path: Path) -> None:
+    spooling.decide = away
+    record("mine")
+    assert spanledger.flush(10)
+    (file,) = (tmp_path / "spool").iterdir()
+    other = Spool(str(tmp_path / "spool"), spooling.url, {})
+    while (body := other.oldest()) is not None:
+        other.remove(body.id)
+    assert file.exists()
+    wait_until(lambda: spanledger.stats().spans_pending == spanledger.stats().feedback_pending == 0)
+    assert spanledger.stats().spans_sent == 1, "the other one took it over"
 
 
 def test_each_destination_has_its_own_file_and_its_key_is_not_in_it(tmp_path: Path) -> None:
