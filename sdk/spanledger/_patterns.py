@@ -24,10 +24,29 @@ _PEM: Final = re.compile(
     r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,4}PRIVATE KEY(?: BLOCK)?-----(?:[^-]|-(?!----))*+"
     r"(?:-----END (?:[A-Z0-9]{1,12} ){0,4}PRIVATE KEY(?: BLOCK)?-----)?"
 )
-_TOKEN_START: Final = re.compile(
-    r"sk[-_]|rk[-_]|gh[pousr]_|github_pat_|glpat-|xox[abeoprs]-|xapp-|hf_|gsk_|npm_|pypi-|xai-|pplx-|r8_|sl_|whsec_|dop_v1_|shpat_"
-    r"|AKIA|ASIA|AIza|GOCSPX-|ya29\.|SG\.|eyJ"
+# By the rarest character of each, with what must stand before it, and the number of characters up to where the match ends.
+_TOKEN_STARTS: Final = (
+    (r"_(?<=gsk_|npm_)", 4),
+    (r"[-_](?<=[sr]k[-_])", 3),
+    (r"_(?<=gh[pousr]_)", 4),
+    (r"_(?<=github_)pat_", 11),
+    (r"-(?<=glpat-)", 6),
+    (r"-(?<=xox[abeoprs]-)", 5),
+    (r"-(?<=xapp-)", 5),
+    (r"-(?<=pypi-)", 5),
+    (r"-(?<=pplx-)", 5),
+    (r"-(?<=GOCSPX-)", 7),
+    (r"-(?<=xai-)", 4),
+    (r"_(?<=hf_|r8_|sl_)", 3),
+    (r"_(?<=whsec_|shpat_)", 6),
+    (r"_(?<=dop_)v1_", 7),
+    (r"I(?<=AKI|ASI)A", 4),
+    (r"I(?<=AI)za", 4),
+    (r"9(?<=ya29)\.", 5),
+    (r"G(?<=SG)\.", 3),
+    (r"J(?<=eyJ)", 3),
 )
+_TOKEN_START: Final = re.compile("|".join(f"{start}()" for start, _ in _TOKEN_STARTS))
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]*+(?:\.[A-Za-z0-9_-]++){0,4}+")
 _TOKEN_CHARS_MIN: Final = 20
 _LONG_RUN: Final = re.compile(r"[A-Za-z0-9]{16}")
@@ -42,7 +61,8 @@ _ESCAPE: Final = re.compile(r"\\(?:[bfnrt]|u[0-9A-Fa-f]{4})")
 _LOCAL_CHARS_MAX: Final = 64
 _DOMAIN: Final = re.compile(r"(?:[\w-]{1,63}+\.){1,8}[^\W\d_][\w-]{1,62}+")
 _CARD: Final = re.compile(rf"[2-6]{_edge(1)}(?<![0-9][.].)[0-9]{{3}}(?:[ -]?[0-9]){{9,15}}")
-_IBAN: Final = re.compile(rf"[A-Za-z]{{2}}[0-9]{{2}}{_edge(4)}(?:[ -]?[A-Za-z0-9]){{11,30}}")
+_IBAN: Final = re.compile(rf"[0-9]{{2}}(?<=[A-Za-z]{{2}}..){_edge(4)}(?:[ -]?[A-Za-z0-9]){{11,30}}")
+_IBAN_COUNTRY_CHARS: Final = 2
 _PHONE: Final = re.compile(
     rf"[+(2-9]{_edge(1, 'A-Za-z0-9.+')}(?:(?<=[+])[1-9](?:[ ().-]{{0,2}}[0-9]){{7,14}}(?![0-9])"
     r"|(?<=[(])[2-9][0-9]{2}\) ?[0-9]{3}[ .-][0-9]{4}(?![0-9-])"
@@ -117,16 +137,20 @@ def _find_named(text: str) -> Iterator[tuple[int, int]]:
                     yield start, end
 
 
-def _checked(pattern: re.Pattern[str], end_of: Callable[[str, int, int], int]) -> Finder:
-    """Where `end_of` confirms a candidate by saying where it ends; after a false one the search goes on one further."""
+def _checked(pattern: re.Pattern[str], end_of: Callable[[str, int, int], int], before: int = 0) -> Finder:
+    """Where `end_of` confirms a candidate by saying where it ends; after a false one the search goes on one further.
+
+    The candidate begins `before` characters before the match.
+    """
 
     def find(text: str) -> Iterator[tuple[int, int]]:
         match = pattern.search(text)
         while match is not None:
-            start, end = match.start(), end_of(text, match.start(), match.end())
+            start = match.start() - before
+            end = end_of(text, start, match.end())
             if end > start:
                 yield start, end
-            match = pattern.search(text, max(end, start + 1))
+            match = pattern.search(text, max(end, match.start() + 1))
 
     return find
 
@@ -135,8 +159,8 @@ def _find_tokens(text: str) -> Iterator[tuple[int, int]]:
     """Keys that say what they are by how they begin."""
     match = _TOKEN_START.search(text)
     while match is not None:
-        start = match.start()
-        end = start + 1
+        end = match.end()
+        start = end - _TOKEN_STARTS[(match.lastindex or 1) - 1][1]
         if _is_edge(text, start):
             run = _TOKEN.match(text, start)
             end = run.end() if run is not None else end
@@ -254,7 +278,22 @@ def _end_of_ipv6(text: str, start: int, end: int) -> int:
 
 
 def _find_ipv6(text: str) -> Iterator[tuple[int, int]]:
-    return _ipv6(text) if _IPV6_HINT.search(text) else iter(())
+    done = 0
+    hint = _IPV6_HINT.search(text)
+    while hint is not None:
+        # The first colon of an address, with the group before it.
+        start, done = hint.start(), max(done, hint.start() + 1)
+        lowest = max(0, start - 4)
+        while start > lowest and text[start - 1] in "0123456789abcdefABCDEF":
+            start -= 1
+        for at in range(start, hint.start() + 1):
+            # Later beginnings are for escapes of JSON, whose digits look like a group.
+            match = _IPV6.match(text, at)
+            if match is not None and _end_of_ipv6(text, at, match.end()):
+                done = match.end()
+                yield at, done
+                break
+        hint = _IPV6_HINT.search(text, done)
 
 
 _NAMED: Final[tuple[tuple[re.Pattern[str], Callable[[str], bool], tuple[str, ...]], ...]] = (
@@ -262,7 +301,6 @@ _NAMED: Final[tuple[tuple[re.Pattern[str], Callable[[str], bool], tuple[str, ...
     (_ASSIGNED, _is_no_word, ("key", "token", "secret", "passw", "passphrase")),
     (_URL_PASSWORD, bool, ("://",)),
 )
-_ipv6: Final = _checked(_IPV6, _end_of_ipv6)
 _FINDERS: Final[dict[str, tuple[Finder, ...]]] = {
     "private_key": (_whole(_PEM, "-----BEGIN "),),
     "api_key": (
@@ -270,7 +308,7 @@ _FINDERS: Final[dict[str, tuple[Finder, ...]]] = {
         _find_named,
     ),
     "email": (_find_emails,),
-    "iban": (_checked(_IBAN, _end_of_iban),),
+    "iban": (_checked(_IBAN, _end_of_iban, _IBAN_COUNTRY_CHARS),),
     "card": (_checked(_CARD, _end_of_card),),
     "phone": (_whole(_PHONE, ""),),
     "ip": (_checked(_IPV4, _end_of_ipv4), _find_ipv6),
