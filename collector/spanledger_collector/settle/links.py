@@ -62,6 +62,10 @@ class Sighting(NamedTuple):
             and max(self.start, other.start) - min(self.end, other.end) <= GAP_NS
         )
 
+    def distance(self, other: "Sighting") -> int:
+        """How far apart both began and ended: of calls that run in parallel, twins lie in each other most closely."""
+        return abs(self.start - other.start) + abs(self.end - other.end)
+
 
 class TwinLinks:
     """Finds linked traces and what their twins mean. All but `load` belongs to the settler's thread."""
@@ -142,7 +146,7 @@ class TwinLinks:
     def _nearest(self, sighting: Sighting, others: Sequence[Sighting]) -> Sighting | None:
         seen_from = self._vantages.get(sighting.scope)
         near = [other for other in others if self._vantages.get(other.scope) != seen_from and sighting.may_be(other)]
-        return min(near, key=lambda other: (abs(other.start - sighting.start), other), default=None)
+        return min(near, key=lambda other: (sighting.distance(other), other), default=None)
 
     def look_up(self) -> None:
         """Compare the ids of what came in with those that came before."""

@@ -123,7 +123,7 @@ def cluster_twins(nodes: Iterable[Node]) -> list[list[Node]]:
                 near = [cluster for cluster in others[-_ESTIMATES_NEAR_MAX:] if _fits(row, cluster)]
             keys.append((row.app, knowledge))
         if near:
-            chosen = min(near, key=lambda cluster: abs(cluster[0].row.start_time - row.start_time))
+            chosen = min(near, key=lambda cluster: _distance(cluster[0].row, row))
             chosen.append(node)
         else:
             chosen = [node]
@@ -183,6 +183,11 @@ def complete(winner: Node, twin: SpanRow) -> None:
 
 def _rank(node: Node) -> tuple[int, str, str]:
     return -_richness(node.row), node.row.trace_id, node.row.span_id
+
+
+def _distance(one: SpanRow, other: SpanRow) -> int:
+    started = abs(one.start_time - other.start_time)
+    return started + abs(one.start_time + one.duration_ns - other.start_time - other.duration_ns)
 
 
 def _fits(row: SpanRow, cluster: Sequence[Node]) -> bool:

@@ -269,3 +269,17 @@ def test_both_encodings_of_a_payload_are_read_alike() -> None:
         message = json_format.MessageToDict(ExportTraceServiceRequest.FromString(payload.body), use_integers_for_enums=True)
         body = json.dumps(with_hex_ids(message)).encode()
         assert read(decode_spans(body, 100_000)) == read(Decoder().spans(payload.body)), str(payload)
+
+
+def test_what_a_processor_writes_on_every_span_does_not_claim_it() -> None:
+    said = {
+        "openinference.span.kind": "LLM",
+        "llm.model_name": "gpt-4o",
+        "llm.token_count.prompt": 145,
+        "llm.token_count.completion": 53,
+        "langfuse.internal.is_app_root": True,
+        "langfuse.trace.name": "answer",
+        "traceloop.workflow.name": "answer",
+    }
+    row, _ = _read("openinference.instrumentation.openai", said)
+    assert (row.dialect, row.kind, row.input_tokens) == ("openinference", "model", 145)

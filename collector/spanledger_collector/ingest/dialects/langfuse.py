@@ -23,8 +23,9 @@ from spanledger_collector.ingest.dialects.replies import read_reply
 from spanledger_collector.ingest.dialects.usage import fill
 
 NAME: Final = "langfuse"
-SCOPES: Final[tuple[str, ...]] = ()
-MARKS: Final = ("langfuse.observation.type", "langfuse.observation.input", "langfuse.trace.name", "langfuse.internal.is_app_root")
+SCOPES: Final = ("langfuse-sdk",)
+MARKS: Final = ("langfuse.observation.type", "langfuse.observation.input")
+"""Its processor writes the trace's names and marks on other instrumentations' spans too, so these are none."""
 _METADATA: Final = "langfuse.observation.metadata."
 _KIND: Final = {
     "generation": "model",
