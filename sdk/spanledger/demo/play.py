@@ -86,6 +86,8 @@ class Player:
                 api_key=self._api_key,
                 environment=environment,
                 capture="full",
+                # What a demonstration could not deliver is of no use to the next one.
+                spool=False,
             )
             self._environment = environment
 

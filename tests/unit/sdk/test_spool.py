@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import TracerProvider
 
 import spanledger
@@ -246,6 +249,56 @@ def test_each_destination_has_its_own_file_and_its_key_is_not_in_it(tmp_path: Pa
     files = list(tmp_path.iterdir())
     assert len(files) == 3
     assert all(b"Bearer" not in file.read_bytes() for file in files)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    steps=st.lists(
+        st.one_of(
+            st.tuples(st.just("record"), st.integers(1, 5)),
+            st.tuples(st.just("reply"), st.sampled_from([200, 400, 401, 413, 429, 503])),
+            st.tuples(st.just("flush"), st.just(0)),
+            st.tuples(st.just("damage"), st.just(0)),
+        ),
+        max_size=14,
+    )
+)
+def test_whatever_is_answered_each_span_is_delivered_or_counted(
+    spooling: Collector, tmp_path: Path, steps: list[tuple[str, int]]
+) -> None:
+    before = spanledger.stats()
+    taken: set[str] = set()
+    recorded = 0
+    replies: list[int] = []
+
+    def answer(path: str, body: bytes) -> tuple[int, dict[str, str], bytes] | None:
+        status = replies.pop(0) if replies else 200
+        if status == 200 and path.endswith("traces"):
+            request = ExportTraceServiceRequest.FromString(body)
+            taken.update(s.span_id.hex() for r in request.resource_spans for scope in r.scope_spans for s in scope.spans)
+        return (status, {}, b"")
+
+    spooling.decide = answer
+    for step, n in steps:
+        if step == "record":
+            recorded += n
+            for _ in range(n):
+                with spanledger.interaction("a"):
+                    pass
+        elif step == "reply":
+            replies.append(n)
+        elif step == "flush":
+            assert spanledger.flush(10)
+        else:
+            for file in (tmp_path / "spool").glob("*.sqlite"):
+                file.write_bytes(b"no database" * 1000)
+    assert spanledger.flush(10)
+    replies.clear()
+    wait_until(lambda: spanledger.stats().spans_pending == 0)
+    after = spanledger.stats()
+    lost = sum(after.spans_dropped.values()) - sum(before.spans_dropped.values())
+    assert after.spans_sent - before.spans_sent == recorded - lost
+    assert len(taken) == recorded - lost
 
 
 PROGRAM = """
