@@ -46,10 +46,10 @@ REQUEST_TIMEOUT_S: Final = 10.0
 RETRY_FOR_S: Final = 30.0
 _BACKOFF_FIRST_S: Final = 0.5
 _BACKOFF_MAX_S: Final = 5.0
-# Left over at the end of a close for the joining thread to wake up and count.
-_CLOSE_MARGIN_S: Final = 0.05
+# Left over at the end of a close for the batch that has begun, and for the joining thread to wake up and count.
+_CLOSE_MARGIN_S: Final = 0.2
 _PROBE_S: Final = 2.0
-_SPOOL_CLOSE_S: Final = 0.3
+_SPOOL_CLOSE_S: Final = 0.6
 
 
 class Pipeline:
@@ -206,7 +206,8 @@ class Pipeline:
         self._sender.close()
 
     def _drain(self) -> None:
-        while (
+        # Encoding and redacting take time as well, of which there is little when the process ends.
+        while time.monotonic() < self._deadline and (
             self._send_next(self._feedback, self._send_feedback)
             | self._send_next(self._spans, self._send_spans)
             | self._send_spooled()

@@ -337,3 +337,24 @@ def test_the_program_ends_as_it_would(collector: Collector, how: str) -> None:
     assert ours.stderr.replace("line 3", "") == plain.stderr.replace("line 3", "")
     if plain.returncode != -signal.SIGTERM:
         assert collector.names() == ["a"]
+
+
+@pytest.mark.parametrize("spool", ["on", "off"])
+def test_a_full_queue_holds_up_the_end_no_longer(tmp_path: Path, spool: str) -> None:
+    code = """
+        import json, time, spanledger
+        spanledger.init(app="shop")
+        text = "Where is parcel 1234567 that I ordered, please? " * 120
+        for n in range(8000):
+            with spanledger.generation("m", input=text): pass
+        began = time.monotonic()
+        spanledger.shutdown()
+        took_s = time.monotonic() - began
+        s = spanledger.stats()
+        adds_up = s.spans_accepted == s.spans_spooled + sum(s.spans_dropped.values())
+        print(json.dumps({"outcome": [took_s, adds_up], "at": time.monotonic()}))
+    """
+    env = {"SPANLEDGER_ENDPOINT": "http://127.0.0.1:9", "XDG_STATE_HOME": str(tmp_path), "SPANLEDGER_SPOOL": spool}
+    (took_s, adds_up), _ = run_host(code=code, **env)
+    assert took_s < 3.0
+    assert adds_up
