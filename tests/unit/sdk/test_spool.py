@@ -187,6 +187,15 @@ def test_what_is_a_day_old_is_not_sent(spooling: Collector, monkeypatch: pytest.
     assert (spanledger.stats().spans_dropped, spanledger.stats().feedback_dropped) == ({"expired": 1}, {"expired": 1})
 
 
+def test_what_is_a_day_old_leaves_the_disk_while_the_collector_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = Spool(str(tmp_path), "http://127.0.0.1:9", {})
+    spool.put("/v1/traces", 3, b"old")
+    monkeypatch.setattr(_spool, "AGE_S_MAX", -1.0)
+    kept = spool.put("/v1/traces", 1, b"new")
+    assert kept is not None
+    assert [(lost.items, lost.reason) for lost in kept[1]] == [(3, "expired")]
+
+
 def test_losses_are_told_to_the_collector(spooling: Collector, provider: TracerProvider) -> None:
     record("before")
     assert spanledger.flush(10)
