@@ -46,6 +46,8 @@ REQUEST_TIMEOUT_S: Final = 10.0
 RETRY_FOR_S: Final = 30.0
 _BACKOFF_FIRST_S: Final = 0.5
 _BACKOFF_MAX_S: Final = 5.0
+# A Retry-After beyond this is a mistake.
+_WISH_MAX_S: Final = 300.0
 # Left over at the end of a close for the batch that has begun, and for the joining thread to wake up and count.
 _CLOSE_MARGIN_S: Final = 0.2
 _PROBE_S: Final = 2.0
@@ -297,7 +299,8 @@ class Pipeline:
             # Full jitter, so that a thousand processes do not come back together; never before the server's own wish.
             pause_max_s = min(_BACKOFF_MAX_S, _BACKOFF_FIRST_S * 2.0 ** min(self._failures, 16))
             pause_s = random.uniform(0, pause_max_s)  # noqa: S311 - not for secrets
-            self._again_at = time.monotonic() + (answer.retry_after_s or 0.0) + pause_s
+            wished_s = min(_WISH_MAX_S, answer.retry_after_s or 0.0)
+            self._again_at = time.monotonic() + wished_s + pause_s
             self._failures += 1
         else:
             self._failures, self._again_at = 0, 0.0
