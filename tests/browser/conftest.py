@@ -111,7 +111,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             process.wait(30)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not the session: Playwright's loop runs in this thread until it is left
 def browser() -> Iterator["playwright.Browser"]:
     path = _chromium()
     if path is None:

@@ -57,7 +57,7 @@ def test_an_outage_loses_nothing(spooling: Collector, tmp_path: Path) -> None:
     assert spanledger.flush(10)
     s = spanledger.stats()
     assert (s.spans_spooled, s.spans_pending, s.spans_dropped, s.feedback_spooled) == (2, 2, {}, 2)
-    (file,) = (tmp_path / "spool").iterdir()
+    (file,) = (tmp_path / "spool").glob("*.sqlite")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert b"secret" not in file.read_bytes()
 
@@ -114,7 +114,7 @@ def test_a_file_that_is_no_database_costs_what_was_in_it_and_is_replaced(spoolin
     spooling.decide = away
     record("one")
     assert spanledger.flush(10)
-    (file,) = (tmp_path / "spool").iterdir()
+    (file,) = (tmp_path / "spool").glob("*.sqlite")
     file.write_bytes(b"no database" * 1000)
     record("two")
     assert spanledger.flush(10)
@@ -233,7 +233,7 @@ def test_without_asking_it_is_in_the_users_own_folder(
     assert spanledger.flush(10)
     folder = tmp_path / "state" / "spanledger" / "spool"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert len(list(folder.iterdir())) == 1
+    assert len(list(folder.glob("*.sqlite"))) == 1
     spanledger.init(endpoint=collector.url, tracer_provider=provider, spool=False, app="other")
     assert spanledger._runtime.state is not None
     assert spanledger._runtime.state.config.spool is None
@@ -243,7 +243,7 @@ def test_processes_that_share_the_folder_lose_and_keep_nothing(spooling: Collect
     spooling.decide = away
     record("mine")
     assert spanledger.flush(10)
-    (file,) = (tmp_path / "spool").iterdir()
+    (file,) = (tmp_path / "spool").glob("*.sqlite")
     other = Spool(str(tmp_path / "spool"), spooling.url, {})
     while (body := other.oldest()) is not None:
         other.remove(body.id)
