@@ -39,6 +39,7 @@ from spanledger_collector.ingest.intake import Intake
 from spanledger_collector.ingest.writer import Writer
 from spanledger_collector.settings import Settings
 from spanledger_collector.settle.books import Books
+from spanledger_collector.settle.flights import Flights
 from spanledger_collector.settle.reprice import Repricer
 from spanledger_collector.settle.run import Settler
 from spanledger_collector.store.audit_book import AuditLog
@@ -145,6 +146,7 @@ def start(settings: Settings, store: Store | None = None) -> Services:
             store,
             counters,
             books,
+            Flights(spool.oldest_received_at),
             every_s=settings.settle_every_s,
             quiet_s=settings.settle_quiet_s,
             spans_max=settings.recent_spans_max,

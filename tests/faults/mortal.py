@@ -32,7 +32,7 @@ class Mortal:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, crash: tuple[str, int] | None = None) -> bool:
-        """Start; whether it became ready (one that is to crash may end before)."""
+        """Start, perhaps in trouble (see `crashing`); whether it became ready (one that is to crash may end before)."""
         head = [sys.executable, "-P", "-m", "spanledger_collector"]
         if crash is not None:
             head = [sys.executable, str(Path(__file__).parent / "crashing.py"), crash[0], str(crash[1])]
@@ -63,7 +63,7 @@ class Mortal:
 
 
 class Sender(threading.Thread):
-    """Sends requests of distinct traces, each until it is acknowledged, as an exporter with patience does."""
+    """Sends distinct traces, each request until it is acknowledged, as an exporter does; some in parts, some again."""
 
     def __init__(self, url: str, number: int, stopping: threading.Event, seed: int) -> None:
         super().__init__(daemon=True)
@@ -71,19 +71,29 @@ class Sender(threading.Thread):
         self._random = random.Random(seed)
         self.acknowledged: list[int] = []
         self.resent = 0
+        self._sent: list[bytes] = []
 
     def run(self) -> None:
         count = 0
         while not self._stopping.is_set():
             count += 1
             trace = self._number * 1_000_000 + count
-            spans = [S(n, 100, attrs=chat(given=n), trace=trace, start=n * 0.01) for n in ROW_COST_USD]
-            body = request(*(S(100, attrs={"spanledger.interaction": "job"}, trace=trace), *spans))
-            if self._deliver(body):
+            bodies = self._bodies(trace)
+            if all(self._deliver(body) for body in bodies):
                 self.acknowledged.append(trace)
+                self._sent = [*self._sent[-20:], *bodies]
                 if self._random.random() < 0.2:
                     self.resent += 1
-                    self._post(body)
+                    self._post(self._random.choice(self._sent))
+
+    def _bodies(self, trace: int) -> list[bytes]:
+        """The trace in one request, or in three out of order."""
+        spans = [S(n, 100, attrs=chat(given=n), trace=trace, start=n * 0.01) for n in ROW_COST_USD]
+        spans.append(S(100, attrs={"spanledger.interaction": "job"}, trace=trace))
+        if self._random.random() < 0.7:
+            return [request(*spans)]
+        self._random.shuffle(spans)
+        return [request(*spans[part::3]) for part in range(3)]
 
     def _deliver(self, body: bytes) -> bool:
         for _ in range(1_200):
@@ -125,6 +135,14 @@ def ask(url: str, measures: list[str], **query: Any) -> list[list[Any]]:
     answer = httpx.post(f"{url}/api/v1/query", json={"measures": measures, **query}, timeout=60)
     assert answer.status_code == 200, answer.text
     return list(answer.json()["rows"])
+
+
+def replay_quarantine(url: str) -> int:
+    """Send all that was refused again; how many spans there were."""
+    replayed = 0
+    while tried := httpx.post(f"{url}/api/v1/quarantine/replay", json={}, timeout=120).json()["tried"]:
+        replayed += tried
+    return replayed
 
 
 def assert_ledger(url: str, traces: list[str], within_s: float = 5.0) -> None:

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 from crashing import POINTS
-from mortal import Load, Mortal, assert_ledger
+from mortal import Load, Mortal, assert_ledger, replay_quarantine
 
 SHORT = (
     "after the insert of spans",
     "before settled rows are written",
     "after settled rows are written",
     "between the inserts of a day",
+    "after what waited is forgotten",
+    "after a span went to quarantine",
     "while the schema is migrated",
 )
 
@@ -52,12 +54,35 @@ def survive_crash(mortal: Mortal, point: str, nth: int) -> int:
         time.sleep(0.05)
     if not mortal.has_died:
         mortal.kill()
+    assert is_ready or point == "while the schema is migrated"
     mortal.start()
     time.sleep(0.5)
     traces = load.end()
     assert traces
+    if POINTS[point][2] == "refusal":
+        replay_quarantine(mortal.url)
     assert_ledger(mortal.url, traces)
     return len(traces)
+
+
+def survive_trouble(mortal: Mortal, trouble: str, seconds: float) -> int:
+    """Let it work in trouble, kill it in the middle of it, start it without; how many traces were acknowledged."""
+    mortal.start(crash=(trouble, 0))
+    load = Load(mortal.url, 3)
+    time.sleep(seconds)
+    mortal.kill()
+    mortal.start()
+    time.sleep(0.5)
+    traces = load.end()
+    assert traces
+    replay_quarantine(mortal.url)
+    assert_ledger(mortal.url, traces)
+    return len(traces)
+
+
+@pytest.mark.parametrize("trouble", ["outage", "refusal", "slow", "leaping"])
+def test_a_collector_that_is_killed_in_trouble_loses_and_doubles_nothing(mortal: Mortal, trouble: str) -> None:
+    survive_trouble(mortal, trouble, seconds=4.0)
 
 
 def test_a_collector_that_is_killed_again_and_again_loses_and_doubles_nothing(mortal: Mortal) -> None:

@@ -20,6 +20,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_rand
 from spanledger_collector.alerts import notify
 from spanledger_collector.alerts.evaluate import FIRING, Change, GroupKey, GroupState, Sample, query_of, step, summary
 from spanledger_collector.alerts.rules import Rule, parse_rule
+from spanledger_collector.clock import CLOCK
 from spanledger_collector.errors import SpanledgerError
 from spanledger_collector.query.run import answer
 from spanledger_collector.settings import Settings
@@ -82,7 +83,11 @@ class Evaluator:
             key = tuple(orjson.loads(event.group_key))
             if event.kind == "fired" and key in states and states.pop(key).state == FIRING:
                 closing = event._replace(
-                    event_id=uuid.uuid4().hex, kind="resolved", at=now_ns, summary=f"The rule was {because}", version=now_ns
+                    event_id=uuid.uuid4().hex,
+                    kind="resolved",
+                    at=now_ns,
+                    summary=f"The rule was {because}",
+                    version=CLOCK.now_ns(),
                 )
                 alert_book.write_event(self._store, closing._replace(delivery=f'{{"rule":"{because}"}}'))
 
@@ -159,7 +164,7 @@ class Evaluator:
             at=_ns(now),
             summary=summary(rule, change),
             delivery="" if rule.webhooks or rule.emails else "{}",
-            version=time.time_ns(),
+            version=CLOCK.now_ns(),
         )
         alert_book.write_event(self._store, event)
         return event
@@ -183,7 +188,7 @@ class Evaluator:
         for address in rule.emails:
             results[address] = self._attempt("email", self._mail, address, event, rule)
         if results:
-            told = event._replace(delivery=orjson.dumps(results).decode(), version=time.time_ns())
+            told = event._replace(delivery=orjson.dumps(results).decode(), version=CLOCK.now_ns())
             try:
                 alert_book.write_event(self._store, told)
             except SpanledgerError as error:

@@ -1,7 +1,6 @@
 """Alert rules, their states, a preview by the evaluator's own code, and the history."""
 
 import secrets
-import time
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -14,6 +13,7 @@ from spanledger_collector.alerts.evaluate import FIRING, GroupKey, GroupState, o
 from spanledger_collector.alerts.rules import Rule, parse_rule
 from spanledger_collector.api.questions import Time
 from spanledger_collector.api.services import ProjectDep, Services, ServicesDep
+from spanledger_collector.clock import CLOCK
 from spanledger_collector.errors import InvalidQuestion, NotFound
 from spanledger_collector.query.compile import bounded, compile_query
 from spanledger_collector.query.interactions import iso
@@ -53,7 +53,7 @@ def post_rule(raw: RuleBody, parts: ServicesDep, project: ProjectDep) -> dict[st
     rule = _checked(raw, uuid.uuid4().hex[:16], project)
     secret = secrets.token_urlsafe(32)
     stored = StoredRule(project, rule.id, {"rule": rule.to_dict(), "signing_secret": secret})
-    alert_book.write_rule(parts.store, stored, time.time_ns())
+    alert_book.write_rule(parts.store, stored, CLOCK.now_ns())
     return {**_show(parts, stored), "signing_secret": secret}
 
 
@@ -63,7 +63,7 @@ def put_rule(rule_id: str, raw: RuleBody, parts: ServicesDep, project: ProjectDe
     before = _find(parts, project, rule_id)
     rule = _checked(raw, rule_id, project)
     stored = StoredRule(project, rule_id, {**before.body, "rule": rule.to_dict()})
-    alert_book.write_rule(parts.store, stored, time.time_ns())
+    alert_book.write_rule(parts.store, stored, CLOCK.now_ns())
     parts.evaluator.forget(project, rule_id, "changed")
     return _show(parts, stored)
 
@@ -72,7 +72,7 @@ def put_rule(rule_id: str, raw: RuleBody, parts: ServicesDep, project: ProjectDe
 def delete_rule(rule_id: str, parts: ServicesDep, project: ProjectDep) -> Response:
     """Delete a rule; its history stays."""
     stored = _find(parts, project, rule_id)
-    alert_book.write_rule(parts.store, stored, time.time_ns(), is_deleted=True)
+    alert_book.write_rule(parts.store, stored, CLOCK.now_ns(), is_deleted=True)
     parts.evaluator.forget(project, rule_id, "deleted")
     return Response(status_code=204)
 

@@ -5,7 +5,6 @@ waits only when nothing waits, so that requests reach the store in the order of 
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Sequence
 
 import orjson
@@ -20,6 +19,8 @@ from spanledger_collector.store import arrow
 from spanledger_collector.store.ledger import NOTE_FIELDS
 from spanledger_collector.store.spool import FEEDBACK, LOGS, TRACES, Waiting
 
+# When it was judged may be long before it came, and it is by when it came that settling finds it after a restart.
+_FEEDBACK_FIELDS = (*FEEDBACK_FIELDS, ("received_at", "time"))
 _WORDS = {
     "invalid_id": "a trace id has 16 bytes, a span id 8, and neither is zero",
     "malformed_span": "not a readable span",
@@ -43,26 +44,26 @@ async def accept_traces(parts: Services, body: Awaitable[bytes], kind: str, enco
         SpanledgerError: the whole request is refused, or cannot be kept now.
 
     """
-    received_at = time.time_ns()
     parts.writer.opened()
     size, is_open = 0, True
     try:
         read = await body
         size = len(read)
         parts.open_bytes += size
-        parcel, rejected = await _decode(parts, read, kind, encoding, project, received_at)
-        parts.counters.add("spanledger_spans_received_total", (len(parcel.rows) if parcel else 0) + sum(rejected.values()))
-        for reason, count in rejected.items():
-            parts.counters.add("spanledger_spans_rejected_total", count, reason=reason)
-        commit = None
-        if parcel is not None and not parts.is_store_away:
-            commit = asyncio.ensure_future(parts.writer.commit(parcel))
-            await asyncio.sleep(0)
-        parts.writer.closed()
-        is_open = False
-        if parcel is not None:
-            request = Waiting(TRACES, project, kind, encoding, received_at, len(parcel.rows), read)
-            await _commit_or_wait(parts, commit, parcel, request)
+        with parts.settler.flights.receiving() as received_at:
+            parcel, rejected = await _decode(parts, read, kind, encoding, project, received_at)
+            parts.counters.add("spanledger_spans_received_total", (len(parcel.rows) if parcel else 0) + sum(rejected.values()))
+            for reason, count in rejected.items():
+                parts.counters.add("spanledger_spans_rejected_total", count, reason=reason)
+            commit = None
+            if parcel is not None and not parts.is_store_away:
+                commit = asyncio.ensure_future(parts.writer.commit(parcel))
+                await asyncio.sleep(0)
+            parts.writer.closed()
+            is_open = False
+            if parcel is not None:
+                request = Waiting(TRACES, project, kind, encoding, received_at, len(parcel.rows), read)
+                await _commit_or_wait(parts, commit, parcel, request)
     finally:
         parts.open_bytes -= size
         if is_open:
@@ -127,16 +128,16 @@ async def accept_logs(parts: Services, body: Awaitable[bytes], kind: str, encodi
         SpanledgerError: the whole request is refused, or cannot be kept now.
 
     """
-    received_at = time.time_ns()
     size = 0
     try:
         read = await body
         size = len(read)
         parts.open_bytes += size
-        request = Waiting(LOGS, project, kind, encoding, received_at, 0, read)
-        parcel = await _read_logs(parts, request)
-        parts.counters.add("spanledger_logs_received_total", parcel.count)
-        await _store_or_wait(parts, request, parcel)
+        with parts.settler.flights.receiving() as received_at:
+            request = Waiting(LOGS, project, kind, encoding, received_at, 0, read)
+            parcel = await _read_logs(parts, request)
+            parts.counters.add("spanledger_logs_received_total", parcel.count)
+            await _store_or_wait(parts, request, parcel)
     finally:
         parts.open_bytes -= size
     return 0, ""
@@ -196,16 +197,16 @@ async def accept_feedback(parts: Services, items: Sequence[object], project: str
         SpanledgerError: they cannot be kept now.
 
     """
-    received_at = time.time_ns()
-    judgements = [read_judgement(item, project, received_at) for item in items]
-    if not parts.is_store_away:
-        try:
-            await store_judgements(parts, judgements, received_at)
-            return judgements
-        except StoreUnavailable:
-            parts.is_store_away = True
-    await _wait_on_disk(parts, Waiting(FEEDBACK, project, JSON, "", received_at, 0, orjson.dumps(items)))
-    return judgements
+    with parts.settler.flights.receiving() as received_at:
+        judgements = [read_judgement(item, project, received_at) for item in items]
+        if not parts.is_store_away:
+            try:
+                await store_judgements(parts, judgements, received_at)
+                return judgements
+            except StoreUnavailable:
+                parts.is_store_away = True
+        await _wait_on_disk(parts, Waiting(FEEDBACK, project, JSON, "", received_at, 0, orjson.dumps(items)))
+        return judgements
 
 
 async def store_feedback(parts: Services, request: Waiting) -> tuple[int, int]:
@@ -228,7 +229,7 @@ async def store_judgements(parts: Services, judgements: Sequence[Judgement], rec
         StoreUnavailable: it cannot be stored now.
 
     """
-    table = arrow.table([tuple(judgement) for judgement in judgements], FEEDBACK_FIELDS)
+    table = arrow.table([(*judgement, received_at) for judgement in judgements], _FEEDBACK_FIELDS)
     await asyncio.to_thread(parts.store.insert, "feedback", table, "feedback")
     for judgement in judgements:
         parts.settler.judge(judgement.project, judgement.trace_id, judgement.fact(), received_at)

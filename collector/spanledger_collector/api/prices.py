@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from spanledger_collector.api.services import ProjectDep, Services, ServicesDep
+from spanledger_collector.clock import CLOCK
 from spanledger_collector.errors import InvalidQuestion, NotFound
 from spanledger_collector.pricing import corrections, table
 from spanledger_collector.pricing.check import findings
@@ -76,7 +77,8 @@ def put_prices(body: PriceBody, parts: ServicesDep, project: ProjectDep) -> dict
     raw = body if isinstance(body, list) else [body]
     if not raw or len(raw) > _PRICES_MAX:
         raise InvalidQuestion(f"Give between 1 and {_PRICES_MAX} prices.")
-    now = time.time_ns()
+    now = CLOCK.now_ns()
+    CLOCK.not_before(now + len(raw))
     prices = [parse_price(item, now + number) for number, item in enumerate(raw)]
     price_book.write_prices(parts.store, project, prices)
     parts.books.reload()
@@ -87,7 +89,7 @@ def put_prices(body: PriceBody, parts: ServicesDep, project: ProjectDep) -> dict
 def delete_price(price_id: str, parts: ServicesDep, project: ProjectDep) -> Response:
     """Retire a price; its history stays. To end a price at a date instead, set it again with `valid_until`."""
     price = _find(parts, project, price_id)
-    price_book.write_prices(parts.store, project, [price._replace(changed_at=time.time_ns())], is_deleted=True)
+    price_book.write_prices(parts.store, project, [price._replace(changed_at=CLOCK.now_ns())], is_deleted=True)
     parts.books.reload()
     return Response(status_code=204)
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Body
 from spanledger_collector.api.services import ProjectDep, Services, ServicesDep
 from spanledger_collector.errors import InvalidQuestion
 from spanledger_collector.ingest.writer import Parcel
+from spanledger_collector.store import arrow
 from spanledger_collector.store.arrow import rows_from
 from spanledger_collector.store.spool import Refused
 from spanledger_schema.spans import SPAN_FIELDS, SpanRow
@@ -46,9 +47,11 @@ def post_drop(raw: Ids, parts: ServicesDep, project: ProjectDep) -> dict[str, in
 
 
 async def _replay(parts: Services, item: Refused) -> int:
-    rows = rows_from(item.spans, SPAN_FIELDS, SpanRow._make)
-    parcel = Parcel(list(rows), item.spans, item.content, item.received_at)
-    await parts.writer.commit(parcel)
+    with parts.settler.flights.receiving() as received_at:
+        # They come a second time, as far as settling is concerned: after a restart it looks for what came after its mark.
+        rows = [row._replace(received_at=received_at) for row in rows_from(item.spans, SPAN_FIELDS, SpanRow._make)]
+        parcel = Parcel(rows, arrow.span_table(rows), item.content, received_at)
+        await parts.writer.commit(parcel)
     # Stored, or put into quarantine once more with today's reason; this copy has had its turn.
     parts.spool.release(item.project, [item.id])
     parts.account.move(item.project, len(parcel.rows), "quarantined", "stored")

@@ -1,6 +1,7 @@
 """From a request body to a parcel of rows: decompress, decode, normalise, build Arrow. Runs on the one decoding thread."""
 
 import logging
+import time
 import zlib
 from typing import Final
 
@@ -93,10 +94,12 @@ class Intake:
         rows: list[SpanRow] = []
         contents: list[ContentRow] = []
         judgements: list[Judgement] = []
+        # The receive time is ahead of the host's clock after that was set back; spans of now are not suspect for it.
+        host_ns = min(received_at, time.time_ns())
         for group in decoded.groups:
             for span in group.spans:
                 try:
-                    row, content = normalise(group, span, project, received_at)
+                    row, content = normalise(group, span, project, received_at, host_ns)
                 except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
                     # A span that the rules cannot digest costs itself, not its neighbours, who would be sent again for ever.
                     _LOGGER.exception("a span cannot be read; project=%s trace=%s", project[:40], span.trace_id)

@@ -29,7 +29,9 @@ _CALLERS: Final = frozenset({"model", "embedding", "rerank", "agent", "chain"})
 ContentRow = tuple[str, str, str, str, int, str, str, str, str, str, int]
 
 
-def normalise(group: ScopeSpans, span: DecodedSpan, project: str, received_at: int) -> tuple[SpanRow, ContentRow | None]:
+def normalise(
+    group: ScopeSpans, span: DecodedSpan, project: str, received_at: int, host_ns: int | None = None
+) -> tuple[SpanRow, ContentRow | None]:
     """Make the rows of one span.
 
     Args:
@@ -37,6 +39,7 @@ def normalise(group: ScopeSpans, span: DecodedSpan, project: str, received_at: i
         span: The span.
         project: Whose it is.
         received_at: When the request came, in nanoseconds since 1970.
+        host_ns: What the span's own times are held against, `received_at` unless given.
 
     Returns:
         The row, and its content or None where the span carries none.
@@ -50,8 +53,9 @@ def normalise(group: ScopeSpans, span: DecodedSpan, project: str, received_at: i
     quality = _settle_usage(facts, span.status_code == 2 or facts.is_error)
     start, end = span.start_ns, span.end_ns
     duration, clock = end - start if end > start else 0, "ok"
-    if not received_at - PAST_NS_MAX <= start <= received_at + AHEAD_NS_MAX:
-        start, clock = received_at, "suspect"
+    now = received_at if host_ns is None else host_ns
+    if not now - PAST_NS_MAX <= start <= now + AHEAD_NS_MAX:
+        start, clock = now, "suspect"
         duration = duration if duration < 30 * NS_PER_DAY else 0
     error_type, error_class, http_status = _outcome(span, facts)
     texts = (

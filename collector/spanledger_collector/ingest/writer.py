@@ -92,10 +92,10 @@ class Writer:
             StoreUnavailable: the store does not take it now; send it again.
         """
         parcel.future = asyncio.get_running_loop().create_future()
-        parcel.token = self._settler.depart(parcel.received_at)
+        parcel.token = self._settler.flights.depart(parcel.received_at)
         with self._changed:
             if self._stopping:
-                self._settler.land(parcel.token, None)
+                self._settler.flights.land(parcel.token)
                 raise StoreUnavailable("The collector is stopping.")
             self._queue.append(parcel)
             self._changed.notify_all()
@@ -222,7 +222,9 @@ class Writer:
     def _answer(self, group: list[Parcel], error: SpanledgerError | None) -> None:
         by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
         for parcel in group:
-            self._settler.land(parcel.token, None if error else parcel.rows)
+            if error is None and parcel.rows:
+                self._settler.take(parcel.received_at, parcel.rows)
+            self._settler.flights.land(parcel.token)
             if parcel.future is not None:
                 by_loop.setdefault(parcel.future.get_loop(), []).append(parcel.future)
         for loop, futures in by_loop.items():

@@ -13,9 +13,11 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+from spanledger_collector.clock import CLOCK
 from spanledger_collector.errors import SpanledgerError
 from spanledger_collector.pricing.book import SHIPPED, Book
 from spanledger_collector.settle.books import Books
+from spanledger_collector.settle.flights import Flights
 from spanledger_collector.settle.links import TwinLinks
 from spanledger_collector.settle.recent import RecentTraces, Trace
 from spanledger_collector.settle.rules import settle
@@ -34,6 +36,7 @@ _RUN_TRACES_MAX: Final = 6_000
 _MARK_EVERY_S: Final = 1.0
 _RETRY_S: Final = 2.0
 _COLLECTOR: Final = "default"
+_AHEAD_S_MAX: Final = 60.0
 
 SpansItem = tuple[int, Sequence[SpanRow]]
 
@@ -95,8 +98,11 @@ def differ(trace: Trace, written: Written, book: Book = SHIPPED) -> tuple[dict[s
 class Settler:
     """Takes durable spans and feedback, settles, writes. `start` and `stop` its thread; other methods are thread-safe."""
 
-    def __init__(self, store: Store, counters: Counters, books: Books, *, every_s: float, quiet_s: float, spans_max: int) -> None:
+    def __init__(
+        self, store: Store, counters: Counters, books: Books, flights: Flights, *, every_s: float, quiet_s: float, spans_max: int
+    ) -> None:
         """Prepare; see `Settings` for the times and the bound."""
+        self.flights = flights
         self._store = store
         self._books = books
         self._counters = counters
@@ -110,11 +116,7 @@ class Settler:
         self._noted: deque[tuple[str, Note, int]] = deque()
         self._again: deque[Key] = deque()
         self._erased: deque[Key] = deque()
-        self._in_flight: dict[int, int] = {}
-        self._flight = 0
-        self._flight_lock = threading.Lock()
         self._dirty: set[Key] = set()
-        self._version = 0
         self._mark = 0
         self._mark_written_s = 0.0
         self._retry_at_s = 0.0
@@ -125,19 +127,9 @@ class Settler:
 
     # --- called by others --------------------------------------------------------------------------------------------
 
-    def depart(self, received_at: int) -> int:
-        """A request is on its way to the store: the mark must not pass it. Returns a token for `land`."""
-        with self._flight_lock:
-            self._flight += 1
-            self._in_flight[self._flight] = received_at
-            return self._flight
-
-    def land(self, token: int, rows: Sequence[SpanRow] | None) -> None:
-        """The request's rows are durable (or None: it failed)."""
-        if rows:
-            self._inbox.append((self._in_flight[token], rows))
-        with self._flight_lock:
-            del self._in_flight[token]
+    def take(self, received_at: int, rows: Sequence[SpanRow]) -> None:
+        """Spans are durable."""
+        self._inbox.append((received_at, rows))
 
     def judge(self, project: str, trace_id: str, feedback: Feedback, received_at: int) -> None:
         """A judgement is durable."""
@@ -195,8 +187,10 @@ class Settler:
     # --- start -------------------------------------------------------------------------------------------------------
 
     def _recover(self) -> None:
-        self._version = ledger.newest_version(self._store)
         self._mark = ledger.settled_mark(self._store, _COLLECTOR)
+        CLOCK.not_before(max(self._mark, ledger.newest_version(self._store)))
+        if CLOCK.ahead_s > _AHEAD_S_MAX:
+            _LOGGER.warning("the store was written %.0f s in the future of this host's clock; check the clock", CLOCK.ahead_s)
         # A second of overlap costs little, since settling the same again writes nothing.
         self._again.extend(ledger.changed_since(self._store, max(0, self._mark - 1_000_000_000)))
 
@@ -360,13 +354,13 @@ class Settler:
             return trace.interactions, trace.calls
 
     def _write(self, written: Written) -> None:
-        self._version = max(self._version + 1, time.time_ns())
+        version = CLOCK.now_ns()
         waiting = None
         if written.calls:
-            rows = arrow.call_table(written.calls, self._version, written.calls_deleted)
+            rows = arrow.call_table(written.calls, version, written.calls_deleted)
             waiting = self._pool.submit(insert_by_days, self._store, "calls", rows, "settle-calls")
         if written.interactions:
-            table = arrow.interaction_table(written.interactions, self._version, written.interactions_deleted)
+            table = arrow.interaction_table(written.interactions, version, written.interactions_deleted)
             insert_by_days(self._store, "interactions", table, "settle")
         if waiting is not None:
             waiting.result()
@@ -376,14 +370,13 @@ class Settler:
         if now_s - self._mark_written_s < _MARK_EVERY_S and not is_last:
             return
         self._mark_written_s = now_s
-        with self._flight_lock:
-            flying = list(self._in_flight.values())
+        bound = self.flights.bound_ns()
         if self._inbox or self._judged or self._noted or self._again:
             return
         dirty = [trace.received_at for key in self._dirty if (trace := self._traces.get(key)) is not None]
-        if not flying and not dirty and self._counters.get("spanledger_traces_settled_total") == 0:
+        if not dirty and self._counters.get("spanledger_traces_settled_total") == 0:
             return
-        mark = min([time.time_ns() - 1, *flying, *dirty])
+        mark = min([bound, *dirty])
         if mark - self._mark < 1_000_000_000 and not is_last:
             return
         self._mark = mark

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from spanledger_collector.clock import CLOCK
 from spanledger_collector.errors import SpanledgerError, StoreUnavailable
 from spanledger_collector.governance.keys import Access, Key, digest_of, is_same, split_key
 from spanledger_collector.store.arrow import rows_from, table
@@ -56,7 +57,7 @@ def write_key(store: Store, key: Key) -> None:
         key.created_at,
         key.expires_at,
         int(key.is_revoked),
-        time.time_ns(),
+        CLOCK.now_ns(),
     )
     store.insert("keys", table([row], _FIELDS), "keys")
 

@@ -29,6 +29,8 @@ _FEEDBACK_FIELDS: Final = (
 )
 
 
+_VERSIONED: Final = ("interactions", "calls", "alert_rules", "alert_events", "user_prices", "reprices", "keys", "projects")
+
 NOTE_FIELDS: Final = (
     ("project", "text"),
     ("trace_id", "text"),
@@ -247,9 +249,9 @@ def read_settled(store: Store, project: str, trace_ids: Sequence[str]) -> tuple[
 
 
 def newest_version(store: Store) -> int:
-    """The highest version of any settled row, 0 when there is none."""
-    sql = "SELECT max(version) AS v FROM (SELECT version FROM interactions UNION ALL SELECT version FROM calls)"
-    return int(store.read(sql).column("v")[0].as_py() or 0)
+    """The newest time that was given to a row as its version, in nanoseconds since 1970; 0 when there is none."""
+    parts = " UNION ALL ".join(f"SELECT max(version) AS v FROM {table}" for table in _VERSIONED)
+    return int(store.read(f"SELECT max(v) AS v FROM ({parts})").column("v")[0].as_py() or 0)
 
 
 def settled_mark(store: Store, collector: str) -> int:
@@ -272,7 +274,7 @@ def changed_since(store: Store, since_ns: int) -> list[Key]:
     for sql in (
         "SELECT DISTINCT project, trace_id FROM spans WHERE received_at >= toDateTime64({since:Float64}, 9, 'UTC')",
         "SELECT DISTINCT project, trace_id FROM span_notes WHERE received_at >= toDateTime64({since:Float64}, 9, 'UTC')",
-        "SELECT DISTINCT project, trace_id FROM feedback WHERE created_at >= toDateTime64({since:Float64}, 6, 'UTC')",
+        "SELECT DISTINCT project, trace_id FROM feedback WHERE received_at >= toDateTime64({since:Float64}, 9, 'UTC')",
     ):
         answer = store.read(sql, parameters)
         keys = zip(answer.column("project").to_pylist(), answer.column("trace_id").to_pylist(), strict=True)

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import orjson
 
+from spanledger_collector.clock import CLOCK
 from spanledger_collector.errors import SpanledgerError
 from spanledger_collector.governance.retention import Retention
 from spanledger_collector.store.arrow import table
@@ -44,7 +45,7 @@ def write_settings(store: Store, project: str, retention: Retention) -> None:
     Raises:
         StoreUnavailable: the store does not take it.
     """
-    now = time.time_ns()
+    now = CLOCK.now_ns()
     store.insert("projects", table([(project, orjson.dumps(retention._asdict()).decode(), now, now)], _FIELDS), "projects")
 
 

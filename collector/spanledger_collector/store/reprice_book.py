@@ -9,6 +9,7 @@ from typing import Any, Final
 import orjson
 import pyarrow as pa
 
+from spanledger_collector.clock import CLOCK
 from spanledger_collector.store.arrow import table
 from spanledger_collector.store.protocol import Store, rows_of
 from spanledger_schema.spans import Fields
@@ -78,7 +79,7 @@ def write(store: Store, reprice: Reprice) -> None:
         reprice.traces_done,
         reprice.calls_changed,
         orjson.dumps([_show(change) for change in reprice.changes]).decode(),
-        _version(),
+        CLOCK.now_ns(),
     )
     rows = table([row], _FIELDS)
     for name, pico in (("before_usd", reprice.before_pico), ("after_usd", reprice.after_pico)):
@@ -135,10 +136,6 @@ def _where(
         conditions.append("model IN {models:Array(String)}")
         parameters["models"] = list(models)
     return " AND ".join(conditions), parameters
-
-
-def _version() -> int:
-    return int(datetime.now(UTC).timestamp() * 1e6) * 1_000
 
 
 def _show(change: Change) -> dict[str, Any]:

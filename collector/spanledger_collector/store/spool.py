@@ -29,6 +29,7 @@ CREATE TABLE IF NOT EXISTS quarantine (
     id INTEGER PRIMARY KEY AUTOINCREMENT, project TEXT NOT NULL, trace_id TEXT NOT NULL, span_id TEXT NOT NULL,
     name TEXT NOT NULL, reason TEXT NOT NULL, received_at INTEGER NOT NULL, spans BLOB NOT NULL, content BLOB
 );
+CREATE INDEX IF NOT EXISTS waiting_received ON waiting (received_at);
 """
 _PUT: Final = "INSERT INTO waiting (route, project, media_type, encoding, received_at, items, body) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _AWAY: Final = "The store is away and what waits for it cannot be kept on disk either; try again in a few seconds."
@@ -149,6 +150,21 @@ class Spool:
                 raise StoreUnavailable(_AWAY) from error
             self._bytes -= sum(len(request.body) for request in requests)
             self._count -= len(requests)
+
+    def oldest_received_at(self) -> int | None:
+        """The earliest receive time of what waits; None when nothing does.
+
+        Raises:
+            StoreUnavailable: the disk does not give it.
+        """
+        with self._lock:
+            if not self._count:
+                return None
+            try:
+                (oldest,) = self._db.execute("SELECT min(received_at) FROM waiting").fetchone()
+            except sqlite3.Error as error:
+                raise StoreUnavailable(_AWAY) from error
+            return None if oldest is None else int(oldest)
 
     def waiting_spans(self) -> dict[str, int]:
         """Spans that wait, by project."""
