@@ -125,7 +125,7 @@ class KeyRing:
         if key is None or not is_same(digest_of(parts[1]), key.digest) or not key.holds(now_ns):
             return None
         self._last_used[key.key_id] = now_ns
-        return Access(f"key:{key.key_id}", key.scopes, None if "admin" in key.scopes else key.project)
+        return Access(f"key:{key.key_id}", key.scopes, None if "admin" in key.scopes else key.project, key.name)
 
     def all(self) -> list[tuple[Key, int]]:
         """Every key with when this process saw it last (0: never)."""
