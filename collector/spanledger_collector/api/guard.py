@@ -72,6 +72,9 @@ class Doorkeeper:
         given = authorization.removeprefix("Bearer ").strip()
         if self._bootstrap is not None and given and is_same(given, self._bootstrap):
             return BOOTSTRAP
+        if self._bootstrap is None:
+            # There may be keys or none; as long as nobody can say, nobody comes in.
+            self._ring.must_be_known()
         access = self._ring.check(given) if given else None
         if access is None:
             raise NoKey("Send a valid key as `Authorization: Bearer <key>`.")
