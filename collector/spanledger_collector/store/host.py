@@ -175,6 +175,8 @@ class Host:
             connect_timeout=_CONNECT_S,
             send_receive_timeout=int(seconds) + 1,
             client_name="spanledger",
+            # Hundreds of trace ids do not fit into an address.
+            form_encode_query_params=True,
             tz_mode="aware",
             autogenerate_session_id=False,
             dedicated_pool=True,

@@ -7,6 +7,7 @@ tables (keys, prices, rules, the audit log) are on the one that the collector sp
 """
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Self
 
 import pyarrow as pa
@@ -127,10 +128,18 @@ class ServerStore:
     def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
         """See `Store.command`."""
         statements = render(sql, self._layout)
-        # Where Keeper tells the hosts, one is told.
-        for host in (*self._others, self._first) if is_by_shard(sql) else (self._first,):
+
+        def run(host: Host) -> None:
             for statement in statements:
                 host.command(statement, parameters)
+
+        if not is_by_shard(sql) or not self._others:
+            # Where Keeper tells the hosts, one is told.
+            run(self._first)
+            return
+        with ThreadPoolExecutor(1 + len(self._others)) as pool:
+            for done in [pool.submit(run, host) for host in (self._first, *self._others)]:
+                done.result()
 
     def system(self, table: str) -> str:
         """See `Store.system`."""
