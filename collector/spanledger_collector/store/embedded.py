@@ -29,6 +29,7 @@ from spanledger_collector.errors import CannotStart, StoreRefused, StoreUnavaila
 from spanledger_collector.store.faults import translate
 
 _MIB = 1024 * 1024
+_OPEN_MIB_MIN = 16
 WRITE_SETTINGS = {"async_insert": 0, "optimize_on_insert": 0, "max_threads": 1, "max_insert_threads": 1}
 """An answer means rows in parts. Rows are not replaced within an insert (reading FINAL does that, merges do it for good), and one
 thread each: together this more than halves the CPU of an insert."""
@@ -80,10 +81,15 @@ class EmbeddedStore:
             admin.command(f"USE {_identifier(database)}")
         except (ClickHouseError, RuntimeError) as error:
             self._lock_file.close()
-            raise CannotStart(
-                f"The data folder {folder} cannot be opened by the embedded ClickHouse ({type(error).__name__}). If it was "
-                "written by a newer Spanledger, use that version; else see docs/guides/operations.md."
-            ) from error
+            free_mib = shutil.disk_usage(folder).free // _MIB
+            if free_mib < _OPEN_MIB_MIN:
+                why = f"its disk is full ({free_mib} MiB free). Make room and start again; nothing that was accepted is lost."
+            else:
+                why = (
+                    f"the embedded ClickHouse says {type(error).__name__}. If it was written by a newer Spanledger, use that "
+                    "version; else see docs/guides/operations.md."
+                )
+            raise CannotStart(f"The data folder {folder} cannot be opened: {why}") from error
         self._lanes["admin"] = admin
         self._readers: queue.LifoQueue[Client] = queue.LifoQueue()
         for _ in range(read_handles):
