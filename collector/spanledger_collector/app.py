@@ -5,7 +5,9 @@ import gc
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -44,10 +46,12 @@ from spanledger_collector.settle.reprice import Repricer
 from spanledger_collector.settle.run import Settler
 from spanledger_collector.store.audit_book import AuditLog
 from spanledger_collector.store.compact import Compactor
+from spanledger_collector.store.engine import ENGINE_FILE, check_engine, remember_engine
 from spanledger_collector.store.key_book import KeyRing
 from spanledger_collector.store.manifest import Manifest
 from spanledger_collector.store.migrate import migrate
 from spanledger_collector.store.open import open_store
+from spanledger_collector.store.opening import Opening
 from spanledger_collector.store.project_book import Sweeper
 from spanledger_collector.store.protocol import Store
 from spanledger_collector.store.room import Room
@@ -129,20 +133,15 @@ def start(settings: Settings, store: Store | None = None) -> Services:
         CannotStart: the data folder or its schema is unusable, or it would listen on more than this machine without a key.
     """
     store = store or open_store(settings)
+    is_shared = settings.clickhouse_url is not None
     try:
         folder = settings.data_dir / "spool"
-        ring = KeyRing(store, folder / f"keys-{store.name}.json", watches=settings.clickhouse_url is not None)
+        ring = KeyRing(store, folder / f"keys-{store.name}.json", watches=is_shared)
         audit = AuditLog(store, folder)
         manifest = Manifest(store, folder / f"manifest-{store.name}.json")
-        manifest.check()
-        manifest.start()
-        migrate(store)
-        ring.start()
         spool = Spool(folder, store.name, settings.spool_bytes_max)
-        _check_reach(settings, ring)
         counters = Counters()
-        books = Books(store, watches=settings.clickhouse_url is not None)
-        books.start()
+        books = Books(store, watches=is_shared)
         settler = Settler(
             store,
             counters,
@@ -152,13 +151,16 @@ def start(settings: Settings, store: Store | None = None) -> Services:
             quiet_s=settings.settle_quiet_s,
             spans_max=settings.recent_spans_max,
         )
-        settler.start()
         evaluator = Evaluator(settings, store, counters)
-        evaluator.start()
         compactor = Compactor(store)
-        compactor.start()
         sweeper = Sweeper(store, manifest)
-        sweeper.start()
+        # Read and compared before it is written to; then what only goes on is started.
+        prepare = partial(_prepare, store, folder / f"{ENGINE_FILE}-{store.name}")
+        begin = (prepare, manifest.check, partial(migrate, store), ring.reload, partial(_check_reach, settings, ring))
+        go_on = (books.start, settler.start, evaluator.start, manifest.start, compactor.start, sweeper.start)
+        opening = Opening([*begin, *go_on])
+        _open(opening, settings, ring)
+        ring.start()
     except SpanledgerError:
         store.close()
         raise
@@ -188,11 +190,30 @@ def start(settings: Settings, store: Store | None = None) -> Services:
         compactor,
         sweeper,
         manifest,
+        opening,
+        is_store_away=opening.reason is not None,
     )
 
 
+def _open(opening: Opening, settings: Settings, ring: KeyRing) -> None:
+    if opening.try_once():
+        return
+    if settings.clickhouse_url is None:
+        raise CannotStart(f"The embedded store does not work: {opening.reason}")
+    _LOGGER.warning("the store is away; requests wait on disk until it is back")
+    ring.recall()
+    _check_reach(settings, ring)
+    opening.go_on()
+
+
+def _prepare(store: Store, engine_file: Path) -> None:
+    version = store.prepare()
+    check_engine(engine_file, version, "this store")
+    remember_engine(engine_file, version)
+
+
 def _check_reach(settings: Settings, ring: KeyRing) -> None:
-    if settings.bootstrap_key is None and ring.is_empty and not is_loopback(settings.host):
+    if settings.bootstrap_key is None and not ring.holds_keys and not is_loopback(settings.host):
         raise CannotStart(
             f"Without a key the collector listens on this machine only, not on {settings.host}. "
             "Set SPANLEDGER_BOOTSTRAP_KEY, or leave --host at 127.0.0.1."
@@ -202,6 +223,7 @@ def _check_reach(settings: Settings, ring: KeyRing) -> None:
 def stop(parts: Services) -> None:
     """Commit and settle what is there, then let go of the store."""
     parts.decode_pool.shutdown(wait=True)
+    parts.opening.stop()
     parts.compactor.stop()
     parts.sweeper.stop()
     parts.manifest.stop()

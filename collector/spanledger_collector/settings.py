@@ -32,6 +32,17 @@ class Settings(BaseSettings):
         SecretStr | None,
         Field(description="`http(s)://user:password@host:8123/database` of a ClickHouse server; unset means embedded."),
     ] = None
+    clickhouse_cluster: Annotated[
+        str | None,
+        Field(description="Name of a cluster in the server's `remote_servers`: tables are cut over its shards and replicated."),
+    ] = None
+    clickhouse_shards: Annotated[
+        SecretStr | None,
+        Field(
+            description="For a cluster without replicas and Keeper: the address of each shard, separated by commas, that of "
+            "`SPANLEDGER_CLICKHOUSE_URL` among them."
+        ),
+    ] = None
 
     body_bytes_max: Annotated[int, Field(gt=0, description="Largest request body as sent.")] = 16 * MIB
     decompressed_bytes_max: Annotated[int, Field(gt=0, description="Largest request body after decompression.")] = 64 * MIB

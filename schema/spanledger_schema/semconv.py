@@ -91,3 +91,7 @@ COST_USD: Final = "spanledger.cost_usd"
 
 PROJECT_HEADER: Final = "x-spanledger-project"
 DEFAULT_PROJECT: Final = "default"
+PERSON_HEADER: Final = "x-spanledger-person"
+"""For which person a key with the scope `act_for` acts, percent-encoded; the audit log names both."""
+PERSON_SCOPES_HEADER: Final = "x-spanledger-person-scopes"
+"""What that person may do, as scopes with spaces between them; of the key's own scopes only."""

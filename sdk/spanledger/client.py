@@ -43,7 +43,7 @@ from spanledger._client_errors import (
     error_of,
 )
 from spanledger_schema.query import Query
-from spanledger_schema.semconv import PROJECT_HEADER
+from spanledger_schema.semconv import PERSON_HEADER, PERSON_SCOPES_HEADER, PROJECT_HEADER
 
 ARROW_STREAM: Final = "application/vnd.apache.arrow.stream"
 DEFAULT_URL: Final = "http://127.0.0.1:4318"
@@ -88,6 +88,8 @@ class Client:
         *,
         api_key: str | None = None,
         project: str | None = None,
+        person: str | None = None,
+        person_scopes: Iterable[str] | None = None,
         timeout_s: float = 30.0,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
@@ -95,8 +97,10 @@ class Client:
 
         Args:
             url: Address of the collector; default `SPANLEDGER_ENDPOINT`, else `http://127.0.0.1:4318`.
-            api_key: Default `SPANLEDGER_API_KEY`; without one the collector must be in keyless loopback mode.
+            api_key: Default `SPANLEDGER_API_KEY`; without one ("" too) the collector must be in keyless loopback mode.
             project: Which project to speak of, where the key leaves a choice. Every method takes `project=` as well.
+            person: For whom a key with the scope `act_for` acts; the audit log names them.
+            person_scopes: What that person may do; default all that the key may.
             timeout_s: Longest wait for an answer.
             transport: Replaces the network, for tests.
 
@@ -111,10 +115,14 @@ class Client:
         self._address = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
         self._project = project
         headers = {"user-agent": "spanledger-client"}
-        if key := (api_key or os.environ.get("SPANLEDGER_API_KEY", "").strip()):
+        if key := (os.environ.get("SPANLEDGER_API_KEY", "").strip() if api_key is None else api_key):
             headers["authorization"] = f"Bearer {_header_value('api_key', key)}"
         if project is not None:
             headers[PROJECT_HEADER] = _header_value("project", project)
+        if person is not None:
+            headers[PERSON_HEADER] = quote(person, safe="@")
+        if person_scopes is not None:
+            headers[PERSON_SCOPES_HEADER] = " ".join(sorted(person_scopes))
         self._http = httpx.Client(
             base_url=self._url,
             headers=headers,
@@ -161,6 +169,10 @@ class Client:
         """
         given = [{"name": Path(file).name, "text": _text_of(Path(file))} for file in files]
         return self.costs("reconcile", {**options, "files": given}, project=project)
+
+    def me(self) -> dict[str, Any]:
+        """Who the key is, its project (None: any), and its scopes."""
+        return self._object("GET", "/api/v1/me")
 
     def catalogue(self, *, project: str | None = None) -> dict[str, Any]:
         """The measures, dimensions and failure modes that this collector knows."""

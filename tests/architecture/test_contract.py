@@ -7,8 +7,9 @@ import pytest
 from live import new_store
 
 from spanledger_collector.errors import CannotStart
+from spanledger_collector.store.ddl import split
 from spanledger_collector.store.embedded import EmbeddedStore
-from spanledger_collector.store.migrate import Migration, migrate, pending, shipped, split
+from spanledger_collector.store.migrate import Migration, migrate, pending, shipped
 from spanledger_collector.store.protocol import rows_of
 from spanledger_schema.query import Query
 from spanledger_schema.spans import CALL_FIELDS, CONTENT_FIELDS, INTERACTION_FIELDS, SPAN_FIELDS, CallRow, InteractionRow, SpanRow

@@ -6,6 +6,8 @@ from typing import Final, NamedTuple
 
 OPEN: Final = "open"
 """No key: liveness and readiness, and the description of the API, which holds nothing of anybody."""
+ANY: Final = "any"
+"""Any valid key, whatever its scopes."""
 
 
 class Rule(NamedTuple):
@@ -66,6 +68,7 @@ RULES: Final[dict[tuple[str, str], Rule]] = {
     ("POST", "/api/v1/store/accept-loss"): _CHANGE,
     ("GET", "/api/v1/status"): _READ,
     ("GET", "/metrics"): Rule("admin"),
+    ("GET", "/api/v1/me"): Rule(ANY),
     ("GET", "/api/v1/keys"): Rule("admin"),
     ("POST", "/api/v1/keys"): _CHANGE,
     ("POST", "/api/v1/keys/{key_id}/rotate"): _CHANGE,

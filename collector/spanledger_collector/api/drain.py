@@ -19,7 +19,7 @@ _ROUTES: Final = {TRACES: store_traces, LOGS: store_logs, FEEDBACK: store_feedba
 
 async def drain_spool(parts: Services) -> None:
     """Run until cancelled."""
-    parts.is_store_away = not parts.spool.is_empty
+    parts.is_store_away = parts.is_store_away or not parts.spool.is_empty
     wait_s = _BACK_OFF_S[0]
     while True:
         await asyncio.sleep(_LOOK_EVERY_S)
@@ -38,6 +38,8 @@ async def drain_spool(parts: Services) -> None:
 
 async def _drain_some(parts: Services) -> bool:
     """Send the oldest requests; whether there were any."""
+    if parts.opening.reason is not None:
+        return False
     if parts.spool.is_empty:
         parts.is_store_away = False
         return False

@@ -3,25 +3,25 @@
 Without a key it serves this machine only, and then it refuses a Host that is not loopback and a foreign Origin: else any web
 page could read prompts through the visitor's browser (DNS rebinding). With `SPANLEDGER_BOOTSTRAP_KEY`, or any key made since,
 every request needs a key with the scope that `access` names for its route. A key decides the project; only an admin key
-chooses one by header.
+chooses one by header. A key that may act for people says for whom by header; the audit log then names both.
 """
 
 import asyncio
 import ipaddress
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from spanledger_collector.api.access import OPEN, Rule, rule_of
+from spanledger_collector.api.access import ANY, OPEN, Rule, rule_of
 from spanledger_collector.api.problems import problem
 from spanledger_collector.errors import NotAllowed, SpanledgerError
 from spanledger_collector.governance.keys import BOOTSTRAP, KEYLESS, Access, is_same
 from spanledger_collector.store.audit_book import AuditLog
 from spanledger_collector.store.key_book import KeyRing
-from spanledger_schema.semconv import DEFAULT_PROJECT, PROJECT_HEADER
+from spanledger_schema.semconv import DEFAULT_PROJECT, PERSON_HEADER, PERSON_SCOPES_HEADER, PROJECT_HEADER
 
 ACCESS: Final = "spanledger.access"
 """Where a request's scope says what it may do."""
@@ -72,6 +72,9 @@ class Doorkeeper:
         given = authorization.removeprefix("Bearer ").strip()
         if self._bootstrap is not None and given and is_same(given, self._bootstrap):
             return BOOTSTRAP
+        if self._bootstrap is None:
+            # There may be keys or none; as long as nobody can say, nobody comes in.
+            self._ring.must_be_known()
         access = self._ring.check(given) if given else None
         if access is None:
             raise NoKey("Send a valid key as `Authorization: Bearer <key>`.")
@@ -121,14 +124,24 @@ class Guard:
             _check_neighbourhood(headers)
         if rule.scope == OPEN:
             return
-        access = doorkeeper.access(headers.get("authorization", ""))
-        if not access.may(rule.scope):
-            raise NotAllowed(f"This key may not do that; it needs the scope {rule.scope}.")
+        access = _person(doorkeeper.access(headers.get("authorization", "")), headers)
+        if rule.scope != ANY and not access.may(rule.scope):
+            who = "This person" if PERSON_HEADER in headers else "This key"
+            raise NotAllowed(f"{who} may not do that; it needs the scope {rule.scope}.")
         project = project_of(access, headers.get(PROJECT_HEADER))
         scope[ACCESS] = access
         MutableHeaders(scope=scope)[PROJECT_HEADER] = project
         if rule.is_change:
             await _note(parts.audit, rule, access, project, scope)
+
+
+def _person(access: Access, headers: Headers) -> Access:
+    """The access of the person that a key acts for, or of the key itself."""
+    person = headers.get(PERSON_HEADER)
+    if person is None:
+        return access
+    scopes = headers.get(PERSON_SCOPES_HEADER)
+    return access.acting_for(unquote(person), None if scopes is None else scopes.split())
 
 
 async def _note(audit: AuditLog, rule: Rule, access: Access, project: str, scope: Scope) -> None:

@@ -24,6 +24,8 @@ async def healthz() -> dict[str, str]:
 @router.get("/readyz", summary="Ready", responses={503: {"description": "The store does not answer."}})
 async def readyz(parts: ServicesDep) -> JSONResponse:
     """The store answers and its schema is current (it is migrated before the first request is taken)."""
+    if (closed := parts.opening.reason) is not None:
+        return JSONResponse({"status": "not ready", "reason": closed}, 503)
     try:
         await asyncio.to_thread(parts.store.read, "SELECT count() FROM schema_migrations")
     except SpanledgerError as error:

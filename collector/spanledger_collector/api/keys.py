@@ -21,6 +21,18 @@ _EXAMPLE = {"name": "support-bot", "scopes": ["ingest", "feedback"], "expires_at
 KeyBody = Annotated[dict[str, Any], Body(examples=[_EXAMPLE])]
 
 
+@router.get("/me", summary="Who am I?")
+def get_me(parts: ServicesDep, access: AccessDep) -> dict[str, Any]:
+    """Who the bearer of the key is, and what may be done with it; `project` is null where a header chooses."""
+    return {
+        "actor": access.actor,
+        "name": access.name,
+        "project": access.project,
+        "scopes": [scope for scope in SCOPES if access.may(scope)],
+        "is_keyless": parts.doorkeeper.is_keyless,
+    }
+
+
 @router.get("/keys", summary="Keys")
 def get_keys(parts: ServicesDep) -> dict[str, Any]:
     """All keys of all projects, without their secrets, and the scopes that there are."""

@@ -20,6 +20,7 @@ from spanledger_collector.store.audit_book import AuditLog
 from spanledger_collector.store.compact import Compactor
 from spanledger_collector.store.key_book import KeyRing
 from spanledger_collector.store.manifest import Manifest
+from spanledger_collector.store.opening import Opening
 from spanledger_collector.store.project_book import Sweeper
 from spanledger_collector.store.protocol import Store
 from spanledger_collector.store.room import Room
@@ -53,6 +54,7 @@ class Services:
     compactor: Compactor
     sweeper: Sweeper
     manifest: Manifest
+    opening: Opening
     decode_pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "decode"))
     open_bytes: int = 0
     is_store_away: bool = False

@@ -10,8 +10,10 @@ import hmac
 import re
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
+
+from spanledger_collector.errors import BadRequest, NotAllowed
 
 SCOPES: Final = {
     "ingest": "send spans, logs and metrics",
@@ -19,9 +21,11 @@ SCOPES: Final = {
     "read": "ask questions and read interactions, without what people and models wrote",
     "read_content": "read prompts, answers, documents and comments too",
     "review": "decide what the model should not decide alone",
+    "act_for": "act for the people that it names, for a dashboard where they sign in; admin does not include it",
     "admin": "everything, in every project",
 }
 EVERYTHING: Final = frozenset(SCOPES)
+PERSON_CHARS_MAX: Final = 200
 _KEY: Final = re.compile(r"sl_([0-9a-z]{10})_([A-Za-z0-9_-]{43})")
 
 
@@ -50,15 +54,37 @@ class Access:
     actor: str
     scopes: frozenset[str]
     project: str | None = None
+    name: str = ""
 
     def may(self, scope: str) -> bool:
-        """Whether a scope is granted; admin grants all."""
-        return scope in self.scopes or "admin" in self.scopes
+        """Whether a scope is granted; admin grants all but to act for others, which a key must have been given by name."""
+        return scope in self.scopes or ("admin" in self.scopes and scope != "act_for")
+
+    def acting_for(self, person: str, scopes: Iterable[str] | None) -> "Access":
+        """What this key may do for a person: no more than the key may, and no more than the person may.
+
+        Args:
+            person: Who it is, such as an e-mail address.
+            scopes: What the person may do; None for all that the key may.
+
+        Raises:
+            NotAllowed: the key may not act for people.
+            BadRequest: the person has no usable name, or a scope is none of ours.
+        """
+        if not self.may("act_for"):
+            raise NotAllowed("This key may not act for people; it needs the scope act_for.")
+        if not 1 <= len(person) <= PERSON_CHARS_MAX or not person.isprintable() or any(char.isspace() for char in person):
+            raise BadRequest(f"A person is 1 to {PERSON_CHARS_MAX} printable characters without spaces, percent-encoded.")
+        wanted = EVERYTHING if scopes is None else frozenset(scopes)
+        if unknown := sorted(wanted - EVERYTHING):
+            raise BadRequest(f"There is no scope {unknown[0][:60]!r}; there are: {', '.join(SCOPES)}.")
+        granted = frozenset(scope for scope in wanted if self.may(scope)) - {"act_for"}
+        return replace(self, actor=f"{person} by {self.actor}", scopes=granted, name=person)
 
 
-KEYLESS: Final = Access("loopback", EVERYTHING)
+KEYLESS: Final = Access("loopback", EVERYTHING - {"act_for"})
 """Without any key, whoever is on this machine may do everything."""
-BOOTSTRAP: Final = Access("bootstrap", EVERYTHING)
+BOOTSTRAP: Final = Access("bootstrap", EVERYTHING, name="bootstrap")
 
 
 def new_key(project: str, name: str, scopes: Iterable[str], now_ns: int, expires_at: int = 0) -> tuple[Key, str]:

@@ -4,6 +4,7 @@ from typing import Any, Final, NamedTuple
 
 from spanledger_collector.query.detail import members
 from spanledger_collector.settle.rules import settle
+from spanledger_collector.store.ddl import parts_of
 from spanledger_collector.store.ledger import read_history
 from spanledger_collector.store.protocol import Store, rows_of
 
@@ -72,7 +73,7 @@ def delete(store: Store, project: str, belongs: Belongings) -> None:
 
 
 def _delete(store: Store, table: str, which: str, parameters: dict[str, Any]) -> None:
-    sql = f"ALTER TABLE {table} DELETE WHERE project = {{project:String}} AND {which} SETTINGS mutations_sync = 2"
+    sql = f"ALTER TABLE {parts_of(table)} DELETE WHERE project = {{project:String}} AND {which} SETTINGS mutations_sync = 2"
     store.command(sql, parameters)
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from spanledger_collector.errors import SpanledgerError
+from spanledger_collector.store.ddl import parts_of
 from spanledger_collector.store.protocol import Store, rows_of
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -33,15 +34,17 @@ def compact_one(store: Store, today: str, quiet_s: int = _QUIET_S) -> str | None
         StoreUnavailable, StoreRefused: the store does not do it now.
     """
     sql = (
-        "SELECT table, partition_id, count() AS n FROM system.parts WHERE database = currentDatabase() AND active "
-        "AND table IN {tables:Array(String)} AND partition_id < {today:String} GROUP BY table, partition_id "
-        "HAVING n > 1 AND max(modification_time) <= now() - {quiet:UInt32} ORDER BY n DESC, table, partition_id LIMIT 1"
+        f"SELECT shard, table, partition_id, count() AS n FROM {store.system('parts')} "
+        "WHERE database = currentDatabase() AND active AND table IN {tables:Array(String)} AND partition_id < {today:String} "
+        "GROUP BY shard, table, partition_id HAVING n > 1 AND max(modification_time) <= now() - {quiet:UInt32} "
+        "ORDER BY n DESC, table, partition_id LIMIT 1"
     )
-    found = rows_of(store.read(sql, {"tables": list(_TABLES), "today": today, "quiet": quiet_s}))
+    tables = [name for table in _TABLES for name in (table, f"{table}_local")]
+    found = rows_of(store.read(sql, {"tables": tables, "today": today, "quiet": quiet_s}))
     if not found:
         return None
-    table, day = found[0]["table"], found[0]["partition_id"]
-    store.command(f"OPTIMIZE TABLE {table} PARTITION ID '{day}' FINAL")
+    table, day = found[0]["table"].removesuffix("_local"), found[0]["partition_id"]
+    store.command(f"OPTIMIZE TABLE {parts_of(table)} PARTITION ID '{day}' FINAL")
     return f"{table}/{day}"
 
 

@@ -15,18 +15,21 @@ import queue
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+import chdb
 import pyarrow as pa
 from clickhouse_connect import get_client
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from spanledger_collector.errors import CannotStart, StoreRefused, StoreUnavailable
-from spanledger_collector.store.faults import translate
+from spanledger_collector.store.ddl import render
+from spanledger_collector.store.engine import ENGINE_FILE, check_engine, remember_engine
+from spanledger_collector.store.faults import refused_command, translate
 
 _MIB = 1024 * 1024
 _OPEN_MIB_MIN = 16
@@ -55,6 +58,11 @@ class EmbeddedStore:
             CannotStart: another process has it open, or it cannot be written.
         """
         self._lock_file = _lock(folder, database)
+        try:
+            check_engine(folder / ENGINE_FILE, chdb.engine_version, f"the data folder {folder}")
+        except CannotStart:
+            self._lock_file.close()
+            raise
         self._database = database
         self._folder = folder
         self.backup_folder = (backup_folder or folder / "backups").absolute()
@@ -91,6 +99,7 @@ class EmbeddedStore:
                 )
             raise CannotStart(f"The data folder {folder} cannot be opened: {why}") from error
         self._lanes["admin"] = admin
+        remember_engine(folder / ENGINE_FILE, chdb.engine_version)
         self._readers: queue.LifoQueue[Client] = queue.LifoQueue()
         for _ in range(read_handles):
             self._readers.put(self._open(self._read_settings, use=True))
@@ -100,6 +109,23 @@ class EmbeddedStore:
     def name(self) -> str:
         """See `Store.name`."""
         return self._database
+
+    @property
+    def keeps_parts(self) -> bool:
+        """See `Store.keeps_parts`."""
+        return True
+
+    def prepare(self) -> str:
+        """See `Store.prepare`."""
+        return str(chdb.engine_version)
+
+    def system(self, table: str) -> str:
+        """See `Store.system`."""
+        return f"(SELECT 1 AS shard, * FROM system.{table})"
+
+    def places(self) -> "Sequence[EmbeddedStore]":
+        """See `Store.places`."""
+        return [self]
 
     def _open(self, settings: Mapping[str, Any], *, use: bool = False) -> Client:
         client = get_client(
@@ -145,11 +171,14 @@ class EmbeddedStore:
 
     def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
         """See `Store.command`."""
+        for statement in render(sql):
+            self._run(statement, parameters)
+
+    def _run(self, statement: str, parameters: Mapping[str, Any] | None) -> None:
         try:
-            self._lane("admin").command(sql, parameters=dict(parameters or {}))
+            self._lane("admin").command(statement, parameters=dict(parameters or {}))
         except (ClickHouseError, RuntimeError) as error:
-            failure = translate(error, reading=False)
-            raise StoreRefused(f"{failure.detail} {str(error)[:300]}") from error
+            raise refused_command(error) from error
 
     def close(self) -> None:
         """See `Store.close`."""

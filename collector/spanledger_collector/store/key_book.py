@@ -83,15 +83,21 @@ class KeyRing:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is no key that may still be used."""
-        return not any(key.holds(time.time_ns()) for key in self._keys.values())
+        """Whether it is known that there is no key that may still be used."""
+        return self._is_known and not self.holds_keys
+
+    @property
+    def holds_keys(self) -> bool:
+        """Whether there is a key that may be used, as far as is known."""
+        return any(key.holds(time.time_ns()) for key in self._keys.values())
 
     def start(self) -> None:
-        """Read the keys, from the cache while the store is away."""
-        try:
-            self.reload()
-        except SpanledgerError:
-            self._read_cache()
+        """Read the keys unless they are known, from the cache while the store is away."""
+        if not self._is_known:
+            try:
+                self.reload()
+            except SpanledgerError:
+                self.recall()
         if self._watches:
             threading.Thread(target=self._watch, name="keys", daemon=True).start()
 
@@ -118,14 +124,22 @@ class KeyRing:
         parts = split_key(given)
         if parts is None:
             return None
-        if not self._is_known:
-            raise StoreUnavailable("The keys cannot be read now; try again in a few seconds.")
+        self.must_be_known()
         key = self._keys.get(parts[0])
         now_ns = time.time_ns()
         if key is None or not is_same(digest_of(parts[1]), key.digest) or not key.holds(now_ns):
             return None
         self._last_used[key.key_id] = now_ns
-        return Access(f"key:{key.key_id}", key.scopes, None if "admin" in key.scopes else key.project)
+        return Access(f"key:{key.key_id}", key.scopes, None if "admin" in key.scopes else key.project, key.name)
+
+    def must_be_known(self) -> None:
+        """Make sure that somebody can say which keys there are.
+
+        Raises:
+            StoreUnavailable: the store is away and the keys were never read.
+        """
+        if not self._is_known:
+            raise StoreUnavailable("The keys cannot be read now; try again in a few seconds.")
 
     def all(self) -> list[tuple[Key, int]]:
         """Every key with when this process saw it last (0: never)."""
@@ -152,7 +166,8 @@ class KeyRing:
             # A cache: without it a start while the store is away answers 503 until it is back.
             return
 
-    def _read_cache(self) -> None:
+    def recall(self) -> None:
+        """Take the keys from the cache, where there is one."""
         try:
             rows = json.loads(self._cache.read_text())
             keys = [Key(row[0], row[1], "", frozenset(row[2]), row[3], 0, row[4], bool(row[5])) for row in rows]

@@ -118,14 +118,19 @@ class Manifest:
                 return
 
     def _active(self) -> list[Part]:
-        sql = "SELECT table, name, rows FROM system.parts WHERE database = currentDatabase() AND active"
-        return [part for row in rows_of(self._store.read(sql)) if (part := _part(row["table"], row["name"], int(row["rows"])))]
+        if not self._store.keeps_parts:
+            return []
+        sql = f"SELECT shard, table, name, rows FROM {self._store.system('parts')} WHERE database = currentDatabase() AND active"
+        return [part for row in rows_of(self._store.read(sql)) if (part := _part(_place(row), row["name"], int(row["rows"])))]
 
     def _damaged(self) -> list[str]:
-        sql = "SELECT table, name, reason FROM system.detached_parts WHERE database = currentDatabase() ORDER BY table, name"
+        sql = (
+            f"SELECT shard, table, name, reason FROM {self._store.system('detached_parts')} "
+            "WHERE database = currentDatabase() ORDER BY shard, table, name"
+        )
         rows = [row for row in rows_of(self._store.read(sql)) if str(row["reason"] or "").startswith(_BROKEN)]
         known = set(self._read_raw().get("accepted", []))
-        words = [f"{row['table']}: part {row['name']} is damaged and was set aside ({row['reason']})" for row in rows]
+        words = [f"{_place(row)}: part {row['name']} is damaged and was set aside ({row['reason']})" for row in rows]
         return [word for word in words if word not in known]
 
     def _write(self, active: list[Part], accepted: list[str] | None = None) -> None:
@@ -153,6 +158,11 @@ class Manifest:
         except (OSError, ValueError):
             return {}
         return raw if isinstance(raw, dict) else {}
+
+
+def _place(row: dict[str, Any]) -> str:
+    """The table, and the shard where it is not the first."""
+    return str(row["table"]) if row["shard"] == 1 else f"{row['table']} of shard {row['shard']}"
 
 
 def _part(table: str, name: str, rows: int) -> Part | None:

@@ -11,6 +11,7 @@ from spanledger_collector.clock import CLOCK
 from spanledger_collector.errors import SpanledgerError
 from spanledger_collector.governance.retention import Retention
 from spanledger_collector.store.arrow import table
+from spanledger_collector.store.ddl import parts_of
 from spanledger_collector.store.manifest import Manifest
 from spanledger_collector.store.protocol import Store, rows_of
 
@@ -78,7 +79,7 @@ def _delete(store: Store, name: str, column: str, project: str, cut_ns: int) -> 
     parameters: dict[str, Any] = {"project": project, "cut": cut_ns // 1_000_000_000}
     number = int(rows_of(store.read(f"SELECT count() AS n FROM {name} WHERE {which}", parameters))[0]["n"])
     if number:
-        store.command(f"ALTER TABLE {name} DELETE WHERE {which} SETTINGS mutations_sync = 1", parameters)
+        store.command(f"ALTER TABLE {parts_of(name)} DELETE WHERE {which} SETTINGS mutations_sync = 2", parameters)
     return number
 
 

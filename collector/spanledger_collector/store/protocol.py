@@ -4,18 +4,32 @@ Everything blocks; callers are on threads. Implementations are safe to use from 
 lane, reads run on a pool of handles of their own so that they cannot hold up a write.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import pyarrow as pa
 
 
 class Store(Protocol):
-    """One ClickHouse: embedded or a server."""
+    """One ClickHouse: embedded, a server or a cluster."""
 
     @property
     def name(self) -> str:
         """What distinguishes this store from others that share a data folder."""
+        ...
+
+    @property
+    def keeps_parts(self) -> bool:
+        """Whether a part that is gone without a merge is a loss. Replicas fetch and drop parts as they please."""
+        ...
+
+    def prepare(self) -> str:
+        """Make sure that it can be worked with, and say which version of ClickHouse it is (of several, the oldest).
+
+        Raises:
+            StoreUnavailable: the store, or one of its shards, does not answer.
+            CannotStart: it refuses.
+        """
         ...
 
     def insert(self, table: str, rows: pa.Table, lane: str) -> None:
@@ -43,7 +57,22 @@ class Store(Protocol):
         ...
 
     def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
-        """Run DDL or another statement without an answer; values are bound as `{name:Type}`."""
+        """Run DDL and other statements without an answer, one after the other; values are bound as `{name:Type}`.
+
+        Markers (see `ddl`) are filled in, and what is about the parts of shards is run on every shard.
+
+        Raises:
+            StoreUnavailable: the store, or one of its shards, does not answer; running it again is harmless.
+            StoreRefused: a statement failed.
+        """
+        ...
+
+    def system(self, table: str) -> str:
+        """A system table of every shard as a relation for SELECT, with the number of the shard as `shard`."""
+        ...
+
+    def places(self) -> Sequence["Store"]:
+        """The stores that each keep a schema of their own, the one that others start from last: this one, or each shard's."""
         ...
 
     def close(self) -> None:
