@@ -25,6 +25,7 @@ class Mortal:
     """A collector in a process of its own, on one folder and port for all its lives."""
 
     def __init__(self, folder: Path, **environment: str) -> None:
+        self.folder = folder
         self._port = free_port()
         self._arguments = ["serve", "--port", str(self._port), "--data-dir", str(folder)]
         self._environment = {**os.environ, "SPANLEDGER_SETTLE_QUIET_S": "0.3", **environment}

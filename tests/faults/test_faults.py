@@ -12,6 +12,9 @@ from crashing import POINTS
 from disk import Disk, is_possible
 from mortal import Load, Mortal, ask, assert_ledger, replay_quarantine
 
+SMALL_RESERVE = {"SPANLEDGER_DISK_FREE_BYTES_MIN": str(32 << 20)}
+"""For disks of a few hundred MiB."""
+
 SHORT = (
     "after the insert of spans",
     "before settled rows are written",
@@ -140,7 +143,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 @pytest.fixture
 def on_disk(disk: Disk) -> Iterator[Mortal]:
-    collector = Mortal(disk.folder / "data", SPANLEDGER_DISK_FREE_BYTES_MIN=str(32 << 20))
+    collector = Mortal(disk.folder / "data", **SMALL_RESERVE)
     yield collector
     collector.stop()
 
@@ -176,3 +179,33 @@ def test_sigterm_under_load_finishes_what_it_began(mortal: Mortal) -> None:
     mortal.start()
     time.sleep(0.5)
     assert_ledger(mortal.url, load.end())
+
+
+def live_part(folder: Path) -> Path:
+    """A part that no merge has replaced."""
+    for place in folder.glob("clickhouse/store/*/*"):
+        parts = {part: tuple(map(int, part.name.split("_")[1:3])) for part in place.glob("2*_*_*_*")}
+        for part, (first, last) in parts.items():
+            if not any(other != part and low <= first and last <= high for other, (low, high) in parts.items()):
+                return part
+    raise AssertionError("there is no part")
+
+
+def test_a_damaged_part_is_set_aside_and_said_aloud(mortal: Mortal) -> None:
+    mortal.start()
+    load = Load(mortal.url, 2)
+    time.sleep(1.5)
+    traces = load.end()
+    assert_ledger(mortal.url, traces)
+    mortal.stop()
+    live_part(mortal.folder).joinpath("columns.txt").write_text("")
+    reason = mortal.try_to_start()
+    assert "is damaged and was set aside" in reason, reason
+    for _ in range(2):
+        assert ask(mortal.url, ["spans"])[0][0] > 0, "what is left is there"
+        sent = httpx.post(f"{mortal.url}/v1/traces", content=b"{}", headers={"content-type": "application/json"})
+        assert sent.status_code == 200, "and more is taken"
+        mortal.kill()
+        assert "is damaged and was set aside" in mortal.try_to_start(), "until somebody accepts the loss"
+    assert httpx.post(f"{mortal.url}/api/v1/store/accept-loss").status_code == 200
+    assert httpx.get(f"{mortal.url}/readyz").status_code == 200
