@@ -42,7 +42,7 @@ bench: setup
 score: setup
 	$(BIN)/python tests/score/score.py --verbose
 
-# Half an hour: two hundred kills and every crash point; `make test` has a short form.
+# Half an hour: kills, crash points, power cuts, full disks, leaping clocks; `make test` has a short form.
 faults: setup
 	$(BIN)/python tests/faults/run.py
 

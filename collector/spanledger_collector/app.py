@@ -54,6 +54,7 @@ from spanledger_collector.store.open import open_store
 from spanledger_collector.store.opening import Opening
 from spanledger_collector.store.project_book import Sweeper
 from spanledger_collector.store.protocol import Store
+from spanledger_collector.store.room import Room
 from spanledger_collector.store.spool import Spool
 from spanledger_collector.telemetry import Counters
 from spanledger_schema.query import QueryError
@@ -173,6 +174,7 @@ def start(settings: Settings, store: Store | None = None) -> Services:
     return Services(
         settings,
         store,
+        Room(settings.data_dir, settings.disk_free_bytes_min),
         counters,
         books,
         settler,

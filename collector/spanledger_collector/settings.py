@@ -50,6 +50,9 @@ class Settings(BaseSettings):
     open_bytes_max: Annotated[
         int, Field(gt=0, description="Most bytes of request bodies being worked on; above it the answer is 503.")
     ] = 96 * MIB
+    disk_free_bytes_min: Annotated[
+        int, Field(ge=0, description="With less than this free on the disk of the data folder nothing new is accepted (503).")
+    ] = 256 * MIB
     spool_bytes_max: Annotated[int, Field(ge=0, description="Most bytes of requests that wait while the store is away.")] = (
         512 * MIB
     )

@@ -67,8 +67,15 @@ def test_every_ledger_table_is_durable(store: EmbeddedStore) -> None:
     tables = rows_of(store.read("SELECT name, create_table_query AS ddl FROM system.tables WHERE database = currentDatabase()"))
     assert len(tables) >= 9
     for table in tables:
-        for setting in ("fsync_after_insert = 1", "fsync_part_directory = 1", "max_suspicious_broken_parts = 0"):
-            assert setting in table["ddl"], table["name"]
+        for setting in (
+            "fsync_after_insert = 1",
+            "fsync_part_directory = 1",
+            # After a power cut a merged part that was not synced keeps the engine from opening.
+            "min_rows_to_fsync_after_merge = 1",
+            "min_compressed_bytes_to_fsync_after_merge = 1",
+            "max_suspicious_broken_parts = 0",
+        ):
+            assert setting in table["ddl"], (table["name"], setting)
 
 
 def test_migrating_twice_changes_nothing(store: EmbeddedStore) -> None:

@@ -25,6 +25,7 @@ class Mortal:
     """A collector in a process of its own, on one folder and port for all its lives."""
 
     def __init__(self, folder: Path, **environment: str) -> None:
+        self.folder = folder
         self._port = free_port()
         self._arguments = ["serve", "--port", str(self._port), "--data-dir", str(folder)]
         self._environment = {**os.environ, "SPANLEDGER_SETTLE_QUIET_S": "0.3", **environment}
@@ -47,6 +48,18 @@ class Mortal:
             time.sleep(0.05)
         raise AssertionError("the collector did not become ready")
 
+    def try_to_start(self) -> str:
+        """Start where it may not be possible; what it says of that, in its last words or as the reason why it is not ready."""
+        command = [sys.executable, "-P", "-m", "spanledger_collector", *self._arguments]
+        self._process = subprocess.Popen(command, env=self._environment, stderr=subprocess.PIPE, text=True)
+        for _ in range(600):
+            if self._process.poll() is not None:
+                return self._process.communicate()[1]
+            with contextlib.suppress(httpx.HTTPError):
+                return str(httpx.get(f"{self.url}/readyz", timeout=5).json()["reason"])
+            time.sleep(0.05)
+        raise AssertionError("the collector says nothing")
+
     @property
     def has_died(self) -> bool:
         return self._process is None or self._process.poll() is not None
@@ -55,6 +68,11 @@ class Mortal:
         assert self._process is not None
         self._process.send_signal(signal.SIGKILL)
         self._process.wait(10)
+
+    def freeze(self) -> None:
+        """Stop it in its tracks; only `kill` ends that."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
 
     def stop(self) -> None:
         if self._process is not None and self._process.poll() is None:

@@ -1,13 +1,19 @@
 """Kills and crash points: what was acknowledged is counted exactly once, to the last digit (long form: `make faults`)."""
 
 import random
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from crashing import POINTS
-from mortal import Load, Mortal, assert_ledger, replay_quarantine
+from disk import Disk, is_possible
+from mortal import Load, Mortal, ask, assert_ledger, replay_quarantine
+
+SMALL_RESERVE = {"SPANLEDGER_DISK_FREE_BYTES_MIN": str(32 << 20)}
+"""For disks of a few hundred MiB."""
 
 SHORT = (
     "after the insert of spans",
@@ -52,9 +58,7 @@ def survive_crash(mortal: Mortal, point: str, nth: int) -> int:
     deadline = time.monotonic() + 10
     while is_ready and not mortal.has_died and time.monotonic() < deadline:
         time.sleep(0.05)
-    if not mortal.has_died:
-        mortal.kill()
-    assert is_ready or point == "while the schema is migrated"
+    assert mortal.has_died, f"it did not come to the point {point!r} in ten seconds"
     mortal.start()
     time.sleep(0.5)
     traces = load.end()
@@ -80,6 +84,77 @@ def survive_trouble(mortal: Mortal, trouble: str, seconds: float) -> int:
     return len(traces)
 
 
+def survive_power_cuts(disk: Disk, mortal: Mortal, cuts: int, seed: int = 20_261_125) -> int:
+    """Cut the power under load again and again; how many traces were acknowledged."""
+    mortal.start()
+    load = Load(mortal.url, 3, seed)
+    chance = random.Random(seed)
+    for _ in range(cuts):
+        time.sleep(chance.uniform(0.5, 2.5))
+        mortal.freeze()
+        disk.photograph()
+        mortal.kill()
+        disk.cut()
+        mortal.start()
+    time.sleep(0.5)
+    traces = load.end()
+    assert len(traces) > cuts
+    assert_ledger(mortal.url, traces)
+    return len(traces)
+
+
+def survive_full_disk(disk: Disk, mortal: Mortal, seconds: float) -> int:
+    """Let the disk fill up under load, and the collector be killed meanwhile; how many traces were acknowledged."""
+    mortal.start()
+    load = Load(mortal.url, 3)
+    time.sleep(1.0)
+    disk.fill(20 << 20)
+    time.sleep(seconds)
+    refused = httpx.post(f"{mortal.url}/v1/traces", content=b"{}", headers={"content-type": "application/json"})
+    assert refused.status_code == 503
+    assert "nearly full" in refused.json()["message"]
+    assert httpx.get(f"{mortal.url}/readyz").status_code == 503
+    assert ask(mortal.url, ["spans"])[0][0] > 0, "reading goes on"
+    disk.free()
+    time.sleep(seconds)
+    disk.fill(0)
+    time.sleep(seconds)
+    mortal.kill()
+    assert re.search("disk is (nearly )?full", mortal.try_to_start())
+    mortal.kill()
+    disk.free()
+    mortal.start()
+    time.sleep(0.5)
+    traces = load.end()
+    assert traces
+    assert_ledger(mortal.url, traces, within_s=20)
+    return len(traces)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    if not is_possible(tmp_path / "probe"):
+        pytest.skip("making a disk of one's own takes root and a loop device")
+    made = Disk(tmp_path / "own", mib=400)
+    yield made
+    made.unmount()
+
+
+@pytest.fixture
+def on_disk(disk: Disk) -> Iterator[Mortal]:
+    collector = Mortal(disk.folder / "data", **SMALL_RESERVE)
+    yield collector
+    collector.stop()
+
+
+def test_a_power_cut_loses_and_doubles_nothing(disk: Disk, on_disk: Mortal) -> None:
+    survive_power_cuts(disk, on_disk, cuts=2)
+
+
+def test_a_full_disk_loses_and_doubles_nothing(disk: Disk, on_disk: Mortal) -> None:
+    survive_full_disk(disk, on_disk, seconds=2.0)
+
+
 @pytest.mark.parametrize("trouble", ["outage", "refusal", "slow", "leaping"])
 def test_a_collector_that_is_killed_in_trouble_loses_and_doubles_nothing(mortal: Mortal, trouble: str) -> None:
     survive_trouble(mortal, trouble, seconds=4.0)
@@ -103,3 +178,33 @@ def test_sigterm_under_load_finishes_what_it_began(mortal: Mortal) -> None:
     mortal.start()
     time.sleep(0.5)
     assert_ledger(mortal.url, load.end())
+
+
+def live_part(folder: Path) -> Path:
+    """A part that no merge has replaced."""
+    for place in folder.glob("clickhouse/store/*/*"):
+        parts = {part: tuple(map(int, part.name.split("_")[1:3])) for part in place.glob("2*_*_*_*")}
+        for part, (first, last) in parts.items():
+            if not any(other != part and low <= first and last <= high for other, (low, high) in parts.items()):
+                return part
+    raise AssertionError("there is no part")
+
+
+def test_a_damaged_part_is_set_aside_and_said_aloud(mortal: Mortal) -> None:
+    mortal.start()
+    load = Load(mortal.url, 2)
+    time.sleep(1.5)
+    traces = load.end()
+    assert_ledger(mortal.url, traces)
+    mortal.stop()
+    live_part(mortal.folder).joinpath("columns.txt").write_text("")
+    reason = mortal.try_to_start()
+    assert "is damaged and was set aside" in reason, reason
+    for _ in range(2):
+        assert ask(mortal.url, ["spans"])[0][0] > 0, "what is left is there"
+        sent = httpx.post(f"{mortal.url}/v1/traces", content=b"{}", headers={"content-type": "application/json"})
+        assert sent.status_code == 200, "and more is taken"
+        mortal.kill()
+        assert "is damaged and was set aside" in mortal.try_to_start(), "until somebody accepts the loss"
+    assert httpx.post(f"{mortal.url}/api/v1/store/accept-loss").status_code == 200
+    assert httpx.get(f"{mortal.url}/readyz").status_code == 200

@@ -43,6 +43,9 @@ async def _drain_some(parts: Services) -> bool:
     if parts.spool.is_empty:
         parts.is_store_away = False
         return False
+    if parts.room.is_short:
+        # It lies safely where it is, and the store would need room for it.
+        return False
     requests = await asyncio.to_thread(parts.spool.oldest, _AT_ONCE)
     done: list[Waiting] = []
     try:

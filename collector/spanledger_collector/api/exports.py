@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Sequence
 import orjson
 
 from spanledger_collector.api.services import Services
-from spanledger_collector.errors import StoreUnavailable
+from spanledger_collector.errors import Overloaded, StoreUnavailable
 from spanledger_collector.ingest.intake import JSON
 from spanledger_collector.ingest.judgements import FEEDBACK_FIELDS, Judgement, read_judgement
 from spanledger_collector.ingest.logs import LogParcel
@@ -25,6 +25,20 @@ _WORDS = {
     "invalid_id": "a trace id has 16 bytes, a span id 8, and neither is zero",
     "malformed_span": "not a readable span",
 }
+
+
+def admit(parts: Services, size: int) -> None:
+    """Ask whether a request of so many bytes that are to be stored may be worked on now, before it is read.
+
+    Raises:
+        Overloaded: too much is being worked on, or the disk is nearly full.
+    """
+    if parts.open_bytes + size > parts.settings.open_bytes_max:
+        parts.counters.add("spanledger_requests_refused_total", reason="overloaded")
+        raise Overloaded("Too much is waiting to be stored; send it again in a second.")
+    if parts.room.is_short:
+        parts.counters.add("spanledger_requests_refused_total", reason="disk")
+        raise Overloaded(parts.room.words)
 
 
 async def accept_traces(parts: Services, body: Awaitable[bytes], kind: str, encoding: str, project: str) -> tuple[int, str]:

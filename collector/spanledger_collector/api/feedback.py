@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 from fastapi import APIRouter, Request
 
-from spanledger_collector.api.exports import accept_feedback
+from spanledger_collector.api.exports import accept_feedback, admit
 from spanledger_collector.api.otlp import read_body
 from spanledger_collector.api.services import ProjectDep, ServicesDep
 from spanledger_collector.errors import BadRequest, InvalidQuestion
@@ -29,6 +29,7 @@ _EXAMPLE = {
 )
 async def post_feedback(request: Request, parts: ServicesDep, project: ProjectDep) -> dict[str, Any]:
     """One judgement or a list of them. All are stored or none; the same `id` twice counts once."""
+    admit(parts, 0)
     body = await read_body(request, parts)
     try:
         items = orjson.loads(body)

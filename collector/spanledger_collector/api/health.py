@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
 from spanledger_collector.api.services import ServicesDep
+from spanledger_collector.clock import CLOCK
 from spanledger_collector.errors import SpanledgerError
 from spanledger_collector.query.places import newest_span
 
@@ -35,6 +36,8 @@ async def readyz(parts: ServicesDep) -> JSONResponse:
             "Restore a backup, or accept the loss with `spanledger doctor --accept-loss`; until then nothing is called whole."
         )
         return JSONResponse({"status": "not ready", "reason": reason, "advice": advice, "problems": problems}, 503)
+    if parts.room.is_short:
+        return JSONResponse({"status": "not ready", "reason": parts.room.words}, 503)
     return JSONResponse({"status": "ready"})
 
 
@@ -49,6 +52,8 @@ async def metrics(parts: ServicesDep) -> Response:
     """Prometheus text of the collector's own counters."""
     parts.counters.put("spanledger_open_request_bytes", parts.open_bytes)
     parts.counters.put("spanledger_spool_bytes", parts.spool.waiting_bytes)
+    parts.counters.put("spanledger_disk_free_bytes", parts.room.free_bytes)
+    parts.counters.put("spanledger_clock_ahead_seconds", CLOCK.ahead_s)
     return Response(parts.counters.prometheus() + parts.account.prometheus(), media_type="text/plain; version=0.0.4")
 
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from spanledger_collector.api.exports import accept_logs, accept_traces
+from spanledger_collector.api.exports import accept_logs, accept_traces, admit
 from spanledger_collector.api.problems import rpc_code
 from spanledger_collector.api.services import ProjectDep, Services, ServicesDep
 from spanledger_collector.errors import BadRequest, Overloaded, PayloadTooLarge, SpanledgerError, UnsupportedMedia
@@ -87,6 +87,7 @@ def _status(error: SpanledgerError, kind: str) -> Response:
 async def _export(request: Request, parts: Services, project: str, kind: str, accept: Accept, field: str) -> Response:
     encoding = request.headers.get("content-encoding", "")
     try:
+        admit(parts, 0)
         rejected, message = await accept(parts, read_body(request, parts), kind, encoding, project)
     except SpanledgerError as error:
         if not isinstance(error, Overloaded):

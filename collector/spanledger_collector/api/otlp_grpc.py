@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
-from spanledger_collector.api.exports import accept_logs, accept_traces
+from spanledger_collector.api.exports import accept_logs, accept_traces, admit
 from spanledger_collector.api.guard import project_of
 from spanledger_collector.api.services import Services, project_named
 from spanledger_collector.errors import CannotStart, NotAllowed, SpanledgerError
@@ -94,7 +94,7 @@ class GrpcServer:
                     raise NotAllowed("This key may not do that; it needs the scope ingest.")
                 wanted = metadata.get(PROJECT_HEADER)
                 project = project_named(project_of(access, None if wanted is None else str(wanted)))
-                rejected, message = await accept(self._parts, _ready(body), PROTOBUF, "", project)
+                rejected, message = await accept(self._parts, _ready(self._parts, body), PROTOBUF, "", project)
             except SpanledgerError as error:
                 self._parts.counters.add("spanledger_requests_refused_total", reason=error.code)
                 await context.abort(self._codes[_CODES.get(error.status, 13)], error.detail)
@@ -103,5 +103,6 @@ class GrpcServer:
         return export
 
 
-async def _ready(body: bytes) -> bytes:
+async def _ready(parts: Services, body: bytes) -> bytes:
+    admit(parts, len(body))
     return body

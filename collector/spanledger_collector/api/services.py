@@ -23,6 +23,7 @@ from spanledger_collector.store.manifest import Manifest
 from spanledger_collector.store.opening import Opening
 from spanledger_collector.store.project_book import Sweeper
 from spanledger_collector.store.protocol import Store
+from spanledger_collector.store.room import Room
 from spanledger_collector.store.spool import Spool
 from spanledger_collector.telemetry import Counters
 from spanledger_schema.semconv import DEFAULT_PROJECT, PROJECT_HEADER
@@ -37,6 +38,7 @@ class Services:
 
     settings: Settings
     store: Store
+    room: Room
     counters: Counters
     books: Books
     settler: Settler

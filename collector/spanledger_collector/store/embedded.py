@@ -10,6 +10,7 @@ temporary file on disk; chDB's streaming insert hides what goes wrong in the tab
 """
 
 import fcntl
+import logging
 import os
 import queue
 import shutil
@@ -27,11 +28,14 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from spanledger_collector.errors import CannotStart, StoreRefused, StoreUnavailable
+from spanledger_collector.store import repair
 from spanledger_collector.store.ddl import render
 from spanledger_collector.store.engine import ENGINE_FILE, check_engine, remember_engine
 from spanledger_collector.store.faults import refused_command, translate
 
+_LOGGER = logging.getLogger(__name__)
 _MIB = 1024 * 1024
+_OPEN_MIB_MIN = 16
 WRITE_SETTINGS = {"async_insert": 0, "optimize_on_insert": 0, "max_threads": 1, "max_insert_threads": 1}
 """An answer means rows in parts. Rows are not replaced within an insert (reading FINAL does that, merges do it for good), and one
 thread each: together this more than halves the CPU of an insert."""
@@ -83,16 +87,10 @@ class EmbeddedStore:
         self._lanes_lock = threading.Lock()
         self._closed = False
         try:
-            admin = self._open(WRITE_SETTINGS)
-            admin.command(f"CREATE DATABASE IF NOT EXISTS {_identifier(database)}")
-            admin.command(f"USE {_identifier(database)}")
-        except (ClickHouseError, RuntimeError) as error:
+            self._lanes["admin"] = self._open_first()
+        except (ClickHouseError, RuntimeError, OSError) as error:
             self._lock_file.close()
-            raise CannotStart(
-                f"The data folder {folder} cannot be opened by the embedded ClickHouse ({type(error).__name__}). If it was "
-                "written by a newer Spanledger, use that version; else see docs/guides/operations.md."
-            ) from error
-        self._lanes["admin"] = admin
+            raise CannotStart(f"The data folder {folder} cannot be opened: {_why_not(folder, error)}") from error
         remember_engine(folder / ENGINE_FILE, chdb.engine_version)
         self._readers: queue.LifoQueue[Client] = queue.LifoQueue()
         for _ in range(read_handles):
@@ -120,6 +118,26 @@ class EmbeddedStore:
     def places(self) -> "Sequence[EmbeddedStore]":
         """See `Store.places`."""
         return [self]
+
+    def _open_first(self) -> Client:
+        name = _identifier(self._database)
+        with repair.engine_words() as words:
+            try:
+                admin: Client | None = self._open(WRITE_SETTINGS)
+            except (ClickHouseError, RuntimeError):
+                if not repair.is_damage(words()):
+                    _LOGGER.error("the engine says: %s", words()[:500])
+                    raise
+                admin = None
+        if admin is None:
+            _LOGGER.error("the store has damaged parts; they are set aside, and /readyz says what is lost")
+            repair.allow_damage(self._folder / "clickhouse")
+            admin = self._open(WRITE_SETTINGS)
+        admin.command(f"CREATE DATABASE IF NOT EXISTS {name}")
+        admin.command(f"USE {name}")
+        for (table,) in admin.query(repair.LENIENT_TABLES).result_rows:
+            admin.command(repair.forbid_damage(_identifier(table)))
+        return admin
 
     def _open(self, settings: Mapping[str, Any], *, use: bool = False) -> Client:
         client = get_client(
@@ -206,6 +224,16 @@ def _in_memory(rows: pa.Table) -> Iterator[str]:
     finally:
         if path is not None:
             Path(path).unlink(missing_ok=True)
+
+
+def _why_not(folder: Path, error: Exception) -> str:
+    free_mib = shutil.disk_usage(folder).free // _MIB
+    if free_mib < _OPEN_MIB_MIN:
+        return f"its disk is full ({free_mib} MiB free). Make room and start again; nothing that was accepted is lost."
+    return (
+        f"the embedded ClickHouse says {type(error).__name__}. If it was written by a newer Spanledger, use that version; else "
+        "see docs/guides/operations.md."
+    )
 
 
 def _identifier(name: str) -> str:

@@ -78,7 +78,8 @@ class Manifest:
 
     def _check(self) -> None:
         active = self._active()
-        found = self._damaged() + _missing(self._read(), active)
+        before = self._read()
+        found = self._damaged(before, active) + _missing(before, active)
         for problem in found:
             if problem not in self._problems:
                 self._problems.append(problem)
@@ -94,7 +95,8 @@ class Manifest:
         """
         with self._lock:
             known = len(self._problems)
-            self._write(self._active(), self._damaged())
+            active = self._active()
+            self._write(active, self._damaged(self._read(), active))
             self._problems = []
             return known
 
@@ -123,12 +125,13 @@ class Manifest:
         sql = f"SELECT shard, table, name, rows FROM {self._store.system('parts')} WHERE database = currentDatabase() AND active"
         return [part for row in rows_of(self._store.read(sql)) if (part := _part(_place(row), row["name"], int(row["rows"])))]
 
-    def _damaged(self) -> list[str]:
+    def _damaged(self, before: list[Part], active: list[Part]) -> list[str]:
         sql = (
             f"SELECT shard, table, name, reason FROM {self._store.system('detached_parts')} "
             "WHERE database = currentDatabase() ORDER BY shard, table, name"
         )
         rows = [row for row in rows_of(self._store.read(sql)) if str(row["reason"] or "").startswith(_BROKEN)]
+        rows = [row for row in rows if not _is_whole_without(_place(row), str(row["name"]), before, active)]
         known = set(self._read_raw().get("accepted", []))
         words = [f"{_place(row)}: part {row['name']} is damaged and was set aside ({row['reason']})" for row in rows]
         return [word for word in words if word not in known]
@@ -168,6 +171,25 @@ def _place(row: dict[str, Any]) -> str:
 def _part(table: str, name: str, rows: int) -> Part | None:
     found = _PART.fullmatch(name)
     return Part(table, found.group(1), int(found.group(2)), int(found.group(3)), rows) if found else None
+
+
+def _is_whole_without(table: str, name: str, before: list[Part], active: list[Part]) -> bool:
+    """Whether a damaged part's rows are all in parts of today: in one that covers it, or in those that it was merged from."""
+    damaged = _part(table, name.removeprefix("broken-on-start_"), 0)
+    if damaged is None:
+        return False
+    place = (damaged.table, damaged.partition)
+    beside = [part for part in active if (part.table, part.partition) == place]
+    if any(part.first <= damaged.first and damaged.last <= part.last for part in beside):
+        return True
+    sources = [
+        part
+        for part in before
+        if (part.table, part.partition) == place and damaged.first <= part.first and part.last <= damaged.last
+    ]
+    spans_all = {damaged.first, damaged.last} <= {end for part in sources for end in (part.first, part.last)}
+    is_merge = damaged.first != damaged.last
+    return is_merge and spans_all and not _missing(sources, beside)
 
 
 def _missing(before: list[Part], active: list[Part]) -> list[str]:

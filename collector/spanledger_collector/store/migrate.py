@@ -24,7 +24,8 @@ CREATE TABLE IF NOT EXISTS schema_migrations /*@on_cluster*/
 )
 ENGINE = /*@replicated_all*/ReplacingMergeTree(applied_at)
 ORDER BY name
-SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, max_suspicious_broken_parts = 0
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1,
+         min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, max_suspicious_broken_parts = 0
 """
 
 

@@ -67,7 +67,8 @@ CREATE TABLE IF NOT EXISTS spans/*@local*/ /*@on_cluster*/
 ENGINE = /*@replicated*/ReplacingMergeTree(version)
 PARTITION BY toDate(start_time)
 ORDER BY (project, trace_id, span_id)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, max_suspicious_broken_parts = 0,
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1,
+         min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, max_suspicious_broken_parts = 0,
          default_compression_codec = 'ZSTD(1)', merge_selector_base = 10;
 /*@distributed spans sipHash64(project, trace_id)*/
 
@@ -88,7 +89,8 @@ CREATE TABLE IF NOT EXISTS span_content/*@local*/ /*@on_cluster*/
 ENGINE = /*@replicated*/ReplacingMergeTree(version)
 PARTITION BY toDate(start_time)
 ORDER BY (project, trace_id, span_id, source)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, max_suspicious_broken_parts = 0,
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1,
+         min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, max_suspicious_broken_parts = 0,
          default_compression_codec = 'ZSTD(1)', merge_selector_base = 10;
 /*@distributed span_content sipHash64(project, trace_id)*/
 
@@ -148,7 +150,8 @@ CREATE TABLE IF NOT EXISTS interactions/*@local*/ /*@on_cluster*/
 ENGINE = /*@replicated*/ReplacingMergeTree(version, is_deleted)
 PARTITION BY toDate(start_time)
 ORDER BY (project, start_time, interaction_id)
-SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, max_suspicious_broken_parts = 0,
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1,
+         min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, max_suspicious_broken_parts = 0,
          default_compression_codec = 'ZSTD(1)', merge_selector_base = 10;
 /*@distributed interactions sipHash64(project, trace_id)*/
 
@@ -210,6 +213,7 @@ CREATE TABLE IF NOT EXISTS calls/*@local*/ /*@on_cluster*/
 ENGINE = /*@replicated*/ReplacingMergeTree(version, is_deleted)
 PARTITION BY toDate(start_time)
 ORDER BY (project, start_time, trace_id, span_id)
-SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, max_suspicious_broken_parts = 0,
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1,
+         min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, max_suspicious_broken_parts = 0,
          default_compression_codec = 'ZSTD(1)', merge_selector_base = 10;
 /*@distributed calls sipHash64(project, trace_id)*/

@@ -20,7 +20,8 @@ CREATE TABLE IF NOT EXISTS feedback /*@on_cluster*/
 )
 ENGINE = /*@replicated_all*/ReplacingMergeTree(version)
 ORDER BY (project, trace_id, feedback_id)
-SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, max_suspicious_broken_parts = 0, index_granularity = 1024;
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1,
+         min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, max_suspicious_broken_parts = 0, index_granularity = 1024;
 
 -- Every version of a rule is kept; the newest per rule_id counts. `body` is the rule as JSON.
 CREATE TABLE IF NOT EXISTS alert_rules /*@on_cluster*/
@@ -34,7 +35,8 @@ CREATE TABLE IF NOT EXISTS alert_rules /*@on_cluster*/
 )
 ENGINE = /*@replicated_all*/MergeTree()
 ORDER BY (project, rule_id, version)
-SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, max_suspicious_broken_parts = 0;
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1,
+         min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, max_suspicious_broken_parts = 0;
 
 -- One row per change of state of a rule (and of one group of it): fired, resolved.
 CREATE TABLE IF NOT EXISTS alert_events /*@on_cluster*/
@@ -56,7 +58,8 @@ CREATE TABLE IF NOT EXISTS alert_events /*@on_cluster*/
 )
 ENGINE = /*@replicated_all*/ReplacingMergeTree(version)
 ORDER BY (project, rule_id, at, event_id)
-SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, max_suspicious_broken_parts = 0;
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1,
+         min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, max_suspicious_broken_parts = 0;
 
 -- How far each collector has settled: whatever it received before this time is counted. Read at start, written about once a second.
 CREATE TABLE IF NOT EXISTS settle_marks /*@on_cluster*/
@@ -67,4 +70,5 @@ CREATE TABLE IF NOT EXISTS settle_marks /*@on_cluster*/
 )
 ENGINE = /*@replicated_all*/ReplacingMergeTree(version)
 ORDER BY collector
-SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, max_suspicious_broken_parts = 0;
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1,
+         min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, max_suspicious_broken_parts = 0;

@@ -22,7 +22,8 @@ CREATE TABLE IF NOT EXISTS user_prices /*@on_cluster*/
 )
 ENGINE = /*@replicated_all*/MergeTree()
 ORDER BY (project, price_id, version)
-SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, max_suspicious_broken_parts = 0;
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1,
+         min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, max_suspicious_broken_parts = 0;
 
 -- One row per state of a re-pricing: asked, running, done. `changes` is JSON: what changed from what to what, how often and why.
 CREATE TABLE IF NOT EXISTS reprices /*@on_cluster*/
@@ -43,4 +44,5 @@ CREATE TABLE IF NOT EXISTS reprices /*@on_cluster*/
 )
 ENGINE = /*@replicated_all*/MergeTree()
 ORDER BY (project, reprice_id, version)
-SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, max_suspicious_broken_parts = 0;
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1,
+         min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, max_suspicious_broken_parts = 0;

@@ -17,6 +17,7 @@ CREATE TABLE IF NOT EXISTS span_notes/*@local*/ /*@on_cluster*/
 ENGINE = /*@replicated*/ReplacingMergeTree(version)
 PARTITION BY toDate(time)
 ORDER BY (project, trace_id, span_id)
-SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, max_suspicious_broken_parts = 0,
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1,
+         min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, max_suspicious_broken_parts = 0,
          default_compression_codec = 'ZSTD(1)';
 /*@distributed span_notes sipHash64(project, trace_id)*/

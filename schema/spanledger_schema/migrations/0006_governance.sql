@@ -14,7 +14,8 @@ CREATE TABLE IF NOT EXISTS keys /*@on_cluster*/
 )
 ENGINE = /*@replicated_all*/MergeTree()
 ORDER BY (key_id, version)
-SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, max_suspicious_broken_parts = 0;
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1,
+         min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, max_suspicious_broken_parts = 0;
 
 -- `body` is the project's settings as JSON: for how long numbers and content are kept.
 CREATE TABLE IF NOT EXISTS projects /*@on_cluster*/
@@ -26,7 +27,8 @@ CREATE TABLE IF NOT EXISTS projects /*@on_cluster*/
 )
 ENGINE = /*@replicated_all*/MergeTree()
 ORDER BY (project, version)
-SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, max_suspicious_broken_parts = 0;
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1,
+         min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, max_suspicious_broken_parts = 0;
 
 CREATE TABLE IF NOT EXISTS audit_log /*@on_cluster*/
 (
@@ -43,4 +45,5 @@ CREATE TABLE IF NOT EXISTS audit_log /*@on_cluster*/
 )
 ENGINE = /*@replicated_all*/MergeTree()
 ORDER BY (collector, number)
-SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, max_suspicious_broken_parts = 0;
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1,
+         min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, max_suspicious_broken_parts = 0;

@@ -42,7 +42,9 @@ def list_keys(as_json: AsJson = False, url: Url = None) -> None:
 
 @keys.command("create")
 def create_key(
-    scope: Annotated[list[str], typer.Option("--scope", "-s", help="ingest, feedback, read, read_content, review, act_for or admin.")],
+    scope: Annotated[
+        list[str], typer.Option("--scope", "-s", help="ingest, feedback, read, read_content, review, act_for or admin.")
+    ],
     name: Annotated[str, typer.Option("--name", "-n", help="What it is for.")] = "",
     expires_in: Annotated[str | None, typer.Option("--expires-in", help="Such as 90d; without it never.")] = None,
     as_json: AsJson = False,
