@@ -6,12 +6,12 @@ from spanledger_collector.query.detail import members
 from spanledger_collector.settle.rules import settle
 from spanledger_collector.store.ddl import parts_of
 from spanledger_collector.store.ledger import read_history
-from spanledger_collector.store.protocol import Store, rows_of
+from spanledger_collector.store.protocol import Store, pieces, rows_of
 
 _BY_TRACE: Final = ("spans", "span_content", "calls", "interactions", "feedback", "span_notes")
 _BY_SPAN: Final = ("spans", "span_content", "calls", "feedback", "span_notes")
+_BY_INTERACTION: Final = ("interactions", "feedback")
 _NAMED: Final = ("spans", "interactions", "calls", "feedback", "span_notes")
-_CHUNK: Final = 5_000
 
 
 class Belongings(NamedTuple):
@@ -57,19 +57,15 @@ def delete(store: Store, project: str, belongs: Belongings) -> None:
     Raises:
         StoreUnavailable: the store does not take it; what is left is deleted by doing it again.
     """
-    for start in range(0, len(belongs.traces), _CHUNK):
-        chunk = belongs.traces[start : start + _CHUNK]
-        for table in _BY_TRACE:
-            _delete(store, table, "trace_id IN {ids:Array(String)}", {"project": project, "ids": chunk})
     pairs = [trace_id + span_id for trace_id, span_id in belongs.spans]
-    for start in range(0, len(pairs), _CHUNK):
-        for table in _BY_SPAN:
-            which = "concat(trace_id, span_id) IN {ids:Array(String)}"
-            _delete(store, table, which, {"project": project, "ids": pairs[start : start + _CHUNK]})
-    if belongs.interactions:
-        parameters = {"project": project, "ids": belongs.interactions}
-        for table in ("interactions", "feedback"):
-            _delete(store, table, "interaction_id IN {ids:Array(String)}", parameters)
+    for tables, which, ids in (
+        (_BY_TRACE, "trace_id", belongs.traces),
+        (_BY_SPAN, "concat(trace_id, span_id)", pairs),
+        (_BY_INTERACTION, "interaction_id", belongs.interactions),
+    ):
+        for piece in pieces(ids):
+            for table in tables:
+                _delete(store, table, f"{which} IN {{ids:Array(String)}}", {"project": project, "ids": piece})
 
 
 def _delete(store: Store, table: str, which: str, parameters: dict[str, Any]) -> None:
@@ -89,5 +85,6 @@ def left(store: Store, project: str, user: str, belongs: Belongings) -> int:
         number += int(rows_of(store.read(sql, {"project": project, "user": user}))[0]["n"])
     for table in _BY_TRACE:
         sql = f"SELECT count() AS n FROM {table} WHERE project = {{project:String}} AND trace_id IN {{ids:Array(String)}}"
-        number += int(rows_of(store.read(sql, {"project": project, "ids": belongs.traces}))[0]["n"])
+        for piece in pieces(belongs.traces):
+            number += int(rows_of(store.read(sql, {"project": project, "ids": piece}))[0]["n"])
     return number

@@ -177,9 +177,20 @@ class EmbeddedStore:
         try:
             return client.query_arrow(sql, parameters=dict(parameters or {}), use_strings=True)
         except (ClickHouseError, RuntimeError) as error:
+            client = self._renewed(client)
             raise translate(error, reading=True) from error
         finally:
             self._readers.put(client)
+
+    def _renewed(self, reader: Client) -> Client:
+        """Another reader for one whose question failed: what was left of the answer would be the next one's (chDB 26)."""
+        try:
+            fresh = self._open(self._read_settings, use=True)
+        except (ClickHouseError, RuntimeError):
+            _LOGGER.warning("a failed reader could not be opened anew; it is used again")
+            return reader
+        reader.close()
+        return fresh
 
     def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
         """See `Store.command`."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from spanledger_collector.store.arrow import rows_from, table
-from spanledger_collector.store.protocol import Store
+from spanledger_collector.store.protocol import Store, pieces
 from spanledger_schema.spans import CALL_FIELDS, INTERACTION_FIELDS, SPAN_FIELDS, CallRow, Feedback, InteractionRow, SpanRow
 
 Key = tuple[str, str]
@@ -157,11 +157,12 @@ def calls_by_response(store: Store, project: str, response_ids: Sequence[str], s
     Raises:
         StoreUnavailable: the store does not answer.
     """
-    parameters = {"project": project, "ids": list(response_ids), **_times(span)}
     sql = f"SELECT response_id, {_CALL} FROM spans WHERE response_id IN {{ids:Array(String)}} AND {_NEAR} LIMIT {_CALLS_MAX}"
     found: dict[str, list[Call]] = {}
-    for response_id, *call in _columns(store.read(sql, parameters)):
-        found.setdefault(response_id, []).append((call[0], call[1], call[2], call[3]))
+    for piece in pieces(response_ids):
+        parameters = {"project": project, "ids": piece, **_times(span)}
+        for response_id, *call in _columns(store.read(sql, parameters)):
+            found.setdefault(response_id, []).append((call[0], call[1], call[2], call[3]))
     return found
 
 

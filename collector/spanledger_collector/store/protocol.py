@@ -4,10 +4,13 @@ Everything blocks; callers are on threads. Implementations are safe to use from 
 lane, reads run on a pool of handles of their own so that they cannot hold up a write.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, Protocol
 
 import pyarrow as pa
+
+_BOUND_BYTES_MAX: Final = 64 * 1024
+_QUOTES_BYTES: Final = 4
 
 
 class Store(Protocol):
@@ -87,3 +90,18 @@ def rows_of(table: pa.Table) -> list[dict[str, Any]]:
             plain = pa.timestamp("us", field.type.tz)
             table = table.set_column(index, field.with_type(plain), table.column(index).cast(plain, safe=False))
     return table.to_pylist()  # type: ignore[no-any-return]
+
+
+def pieces(values: Sequence[str]) -> Iterator[list[str]]:
+    """Texts in lists that can be bound: a server reads no parameter above 128 KiB (`http_max_field_value_size`)."""
+    piece: list[str] = []
+    size = 0
+    for value in values:
+        cost = len(value.encode()) + _QUOTES_BYTES
+        if piece and size + cost > _BOUND_BYTES_MAX:
+            yield piece
+            piece, size = [], 0
+        piece.append(value)
+        size += cost
+    if piece:
+        yield piece
