@@ -50,19 +50,24 @@ def free_port() -> int:
 
 
 class LiveCollector:
-    """A collector that listens; `stop` it. `restart` keeps its database, as a new process would find it."""
+    """A collector that listens; `stop` it. `restart` keeps its database, as a new process would find it.
+
+    With `clickhouse_url` among the settings its store is there, and its folder is its own.
+    """
 
     def __init__(self, **settings: Any) -> None:
         self._settings = settings
         self._database = f"t{next(_NUMBERS)}"
+        self._is_elsewhere = settings.get("clickhouse_url") is not None
+        self._folder = Path(tempfile.mkdtemp(dir=engine_folder())) if self._is_elsewhere else engine_folder()
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._start()
 
     def _start(self) -> None:
         quick = {"settle_every_s": 0.05, "settle_quiet_s": 0.3, "alert_every_s": 0.2, "port": self.port}
-        settings = Settings(**{**quick, "data_dir": engine_folder(), **self._settings})
-        self.parts: Services = start(settings, new_store(self._database))
+        settings = Settings(**{**quick, "data_dir": self._folder, **self._settings})
+        self.parts: Services = start(settings, None if self._is_elsewhere else new_store(self._database))
         config = uvicorn.Config(create_app(settings, self.parts), log_config=None, access_log=False)
         self._server = uvicorn.Server(config)
         listener = socket.socket()

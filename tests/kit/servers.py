@@ -128,14 +128,13 @@ class Servers:
     def __getitem__(self, at: int) -> Server:
         return self.all[at]
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """The collector's settings that mean them."""
-        found = {"SPANLEDGER_CLICKHOUSE_URL": self.all[0].url}
-        if len(self.all) > 1:
-            found["SPANLEDGER_CLICKHOUSE_CLUSTER"] = CLUSTER
-            found["SPANLEDGER_CLICKHOUSE_SHARDS"] = ",".join(server.url for server in self.all)
-        return found
+    def settings(self, database: str = DATABASE, port: int | None = None) -> dict[str, str]:
+        """The collector's settings that mean them; `port` is another way to the first."""
+        urls = [f"{server.address}/{database}" for server in self.all]
+        if port is not None:
+            urls[0] = f"http://127.0.0.1:{port}/{database}"
+        shards = {"clickhouse_cluster": CLUSTER, "clickhouse_shards": ",".join(urls)} if len(urls) > 1 else {}
+        return {"clickhouse_url": urls[0], **shards}
 
     def connect(self, database: str = DATABASE) -> ServerStore:
         """A store on them, in a database of its own."""

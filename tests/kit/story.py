@@ -32,7 +32,7 @@ QUESTIONS: list[dict[str, Any]] = [
     {"measures": ["interactions", "input_tokens"], "filters": [{"dimension": "provider", "op": "in", "values": ["openai"]}]},
     {"measures": ["interactions", "feedback_positive_rate"], "dimensions": ["feedback_name", "feedback_source"]},
 ]
-DRAWN = {"at", "created_at", "erased_at", "hash", "id", "previous"}
+DRAWN = {"at", "changed_at", "created_at", "erased_at", "hash", "id", "previous"}
 ARRIVED = re.compile(r"@\d{4}-\d\d-\d\dT[\d:.]+Z")
 """In the version of a price: when it was set."""
 

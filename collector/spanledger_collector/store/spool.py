@@ -122,17 +122,23 @@ class Spool:
             self._bytes += len(request.body)
             self._count += 1
 
-    def oldest(self, limit: int) -> list[Waiting]:
-        """The requests that have waited longest, in order of arrival.
+    def oldest(self, limit: int, bytes_max: int) -> list[Waiting]:
+        """The requests that have waited longest, in order of arrival: `limit` at most, and after the first `bytes_max` in all.
 
         Raises:
             StoreUnavailable: the disk does not give them.
 
         """
         sql = "SELECT route, project, media_type, encoding, received_at, items, body, id FROM waiting ORDER BY id LIMIT ?"
+        found: list[Waiting] = []
         with self._lock:
             try:
-                return [Waiting(*row) for row in self._db.execute(sql, (limit,)).fetchall()]
+                for row in map(Waiting._make, self._db.execute(sql, (limit,))):
+                    bytes_max -= len(row.body)
+                    if found and bytes_max < 0:
+                        break
+                    found.append(row)
+                return found
             except sqlite3.Error as error:
                 raise StoreUnavailable(_AWAY) from error
 
