@@ -8,7 +8,7 @@ COPY schema schema
 COPY sdk sdk
 COPY collector collector
 COPY dashboard dashboard
-RUN pip install --no-cache-dir --no-deps . && useradd --create-home spanledger
+RUN pip install --no-cache-dir --no-deps . && useradd --create-home spanledger && install -d -o spanledger -m 700 /data
 USER spanledger
 ENTRYPOINT ["spanledger"]
 CMD ["serve"]

@@ -1,4 +1,4 @@
-"""A way to a server that can be bad: connections that are refused, that wait, that are cut in an answer, or after what was asked."""
+"""A way to a server that can be bad: connections are refused, wait, end within an answer, or after what was asked."""
 
 import contextlib
 import socket

@@ -136,11 +136,14 @@ def tell(url: str, at: float, every: int = 1) -> dict[str, Any]:
     for part in (recorded(every), bodies, late):
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda sent: teller.send(*sent), part))
-    judged = [{"trace_id": trace_hex(n), "name": "helpful", "value": n % 4 != 0, "user": USERS[n % 3]} for n in range(1, 31)]
+    judged = [
+        {"id": f"j{n}", "trace_id": trace_hex(n), "name": "helpful", "value": n % 4 != 0, "user": USERS[n % 3]}
+        for n in range(1, 31)
+    ]
     call(
         "POST",
         "/api/v1/feedback",
-        json=[*judged, {"trace_id": trace_hex(2), "span_id": span_hex(2), "name": "ok", "value": True}],
+        json=[*judged, {"id": "k2", "trace_id": trace_hex(2), "span_id": span_hex(2), "name": "ok", "value": True}],
     )
     teller.settled()
     answers["totals"] = [teller.ask(question) for question in QUESTIONS]
