@@ -114,6 +114,35 @@ def test_a_body_that_is_cut_off_is_no_defect(collector: LiveCollector, project: 
     assert collector.parts.open_bytes == 0
 
 
+def test_many_who_begin_to_send_and_never_end_take_no_more_memory_than_is_allowed() -> None:
+    live = LiveCollector(open_bytes_max=1 << 20)
+    head = "POST /v1/traces HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/x-protobuf\r\nContent-Length: 700000\r\n\r\n"
+    crowd = [socket.create_connection(("127.0.0.1", live.port)) for _ in range(6)]
+    try:
+        most = 0
+        for connection in crowd:
+            connection.settimeout(2)
+            connection.sendall(head.encode() + b"x" * 300_000)
+            time.sleep(0.1)
+            most = max(most, live.parts.open_bytes)
+        assert 600_000 <= most <= 1 << 20
+        refused = live.send(request(*(S(n, attrs=chat(padding="y" * 500_000)) for n in (1, 2))))
+        assert refused.status_code == 503
+        assert int(refused.headers["retry-after"]) <= 2
+        assert crowd[-1].recv(12) == b"HTTP/1.1 503"
+        for connection in crowd:
+            connection.close()
+        deadline = time.monotonic() + 5
+        while live.parts.open_bytes:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert live.send(request(S(1, attrs=chat()))).status_code == 200
+    finally:
+        for connection in crowd:
+            connection.close()
+        live.stop()
+
+
 @pytest.mark.parametrize("depth", [30, 250, 400, 900])
 def test_content_nested_beyond_reason_is_shown_as_text(collector: LiveCollector, project: str, depth: int) -> None:
     lists, objects = "[" * depth + "]" * depth, '{"a":' * depth + "1" + "}" * depth

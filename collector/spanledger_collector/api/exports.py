@@ -33,12 +33,21 @@ def admit(parts: Services, size: int) -> None:
     Raises:
         Overloaded: too much is being worked on, or the disk is nearly full.
     """
-    if parts.open_bytes + size > parts.settings.open_bytes_max:
-        parts.counters.add("spanledger_requests_refused_total", reason="overloaded")
-        raise Overloaded("Too much is waiting to be stored; send it again in a second.")
+    check_load(parts, size)
     if parts.room.is_short:
         parts.counters.add("spanledger_requests_refused_total", reason="disk")
         raise Overloaded(parts.room.words)
+
+
+def check_load(parts: Services, size: int) -> None:
+    """Ask whether so many bytes more may be held.
+
+    Raises:
+        Overloaded: too many are.
+    """
+    if parts.open_bytes + size > parts.settings.open_bytes_max:
+        parts.counters.add("spanledger_requests_refused_total", reason="overloaded")
+        raise Overloaded("Too much is waiting to be stored; send it again in a second.")
 
 
 async def accept_traces(parts: Services, body: Awaitable[bytes], kind: str, encoding: str, project: str) -> tuple[int, str]:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from spanledger_collector.api.exports import accept_logs, accept_traces, admit
+from spanledger_collector.api.exports import accept_logs, accept_traces, admit, check_load
 from spanledger_collector.api.problems import rpc_code
 from spanledger_collector.api.services import ProjectDep, Services, ServicesDep
 from spanledger_collector.errors import BadRequest, Overloaded, PayloadTooLarge, SpanledgerError, UnsupportedMedia
@@ -39,7 +39,7 @@ KindDep = Annotated[str, Depends(content_type)]
 
 
 async def read_body(request: Request, parts: Services) -> bytes:
-    """The body, within the limits of one request and of all open ones together; give its size back with `give_back`.
+    """The body, within the limits of one request and of all open ones together.
 
     Raises:
         PayloadTooLarge: it is larger than one may be.
@@ -50,22 +50,26 @@ async def read_body(request: Request, parts: Services) -> bytes:
     stated = request.headers.get("content-length", "")
     if stated.isdecimal() and int(stated) > limit:
         raise PayloadTooLarge(f"The body is larger than {limit:,} bytes. Send smaller batches.")
-    if parts.open_bytes + (int(stated) if stated.isdecimal() else 0) > parts.settings.open_bytes_max:
-        parts.counters.add("spanledger_requests_refused_total", reason="overloaded")
-        raise Overloaded("Too much is waiting to be stored; send it again in a second.")
+    check_load(parts, int(stated) if stated.isdecimal() else 0)
     chunks: list[bytes] = []
-    size = 0
+    size, held = 0, 0
     try:
         async with asyncio.timeout(_BODY_S_MAX):
             async for chunk in request.stream():
                 size += len(chunk)
                 if size > limit:
                     raise PayloadTooLarge(f"The body is larger than {limit:,} bytes. Send smaller batches.")
+                # Counted as they come: what many clients begin to send takes memory before any of it is whole.
+                check_load(parts, len(chunk))
+                parts.open_bytes += len(chunk)
+                held += len(chunk)
                 chunks.append(chunk)
     except ClientDisconnect:
         raise BadRequest("The connection ended before the body did.") from None
     except TimeoutError:
         raise BadRequest(f"The body did not arrive within {_BODY_S_MAX} s.") from None
+    finally:
+        parts.open_bytes -= held
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
