@@ -42,6 +42,7 @@ from spanledger_collector.ingest.writer import Writer
 from spanledger_collector.settings import Settings
 from spanledger_collector.settle.books import Books
 from spanledger_collector.settle.flights import Flights
+from spanledger_collector.settle.recount import Recounter
 from spanledger_collector.settle.reprice import Repricer
 from spanledger_collector.settle.run import Settler
 from spanledger_collector.store.audit_book import AuditLog
@@ -179,6 +180,7 @@ def start(settings: Settings, store: Store | None = None) -> Services:
         books,
         settler,
         repricer,
+        Recounter(store, settler),
         spool,
         account,
         ring,
@@ -229,6 +231,7 @@ def stop(parts: Services) -> None:
     parts.manifest.stop()
     parts.evaluator.stop()
     parts.repricer.stop()
+    parts.recounter.stop()
     parts.writer.stop()
     parts.settler.stop()
     parts.books.stop()

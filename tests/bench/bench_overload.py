@@ -1,4 +1,4 @@
-"""Ten times the load: how fast a refusal comes, what is accepted meanwhile, how much memory it takes, and that nothing is lost."""
+"""Ten times the load: how fast a refusal comes, what is accepted meanwhile, and how much memory it takes."""
 
 import asyncio
 import json
@@ -88,7 +88,9 @@ def run(quick: bool) -> list[Figure]:
         counted = collector.http.post("/api/v1/query", json={"measures": ["spans"]}).json()["rows"][0][0]
         collector.stop()
     what = f"{CONNECTIONS} connections without patience"
-    kept = f"{found['refused']:,.0f} refused, {found['kept'] * SPANS / seconds:,.0f} spans/s kept, {counted:,} distinct spans counted"
+    kept = (
+        f"{found['refused']:,.0f} refused, {found['kept'] * SPANS / seconds:,.0f} spans/s kept, {counted:,} distinct ones counted"
+    )
     return [
         Figure(
             f"{what}: a refusal takes",

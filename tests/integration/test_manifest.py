@@ -69,6 +69,25 @@ def test_a_part_that_is_gone_turns_readiness_red_until_somebody_accepts_the_loss
     assert live.http.get("/readyz").status_code == 200
 
 
+@pytest.mark.parametrize("table", ["interactions", "calls"])
+def test_settled_rows_that_were_lost_are_counted_again_from_their_spans(live: LiveCollector, table: str) -> None:
+    measures = ["interactions", "generations", "input_tokens", "cost_usd"]
+    before = live.ask(measures, "p", dimensions=["model"])
+    live.parts.manifest.check()
+    lose_a_part(live, table)
+    assert live.ask(measures, "p", dimensions=["model"]) != before
+    live.parts.manifest.check()
+    answer = live.http.post("/api/v1/store/accept-loss").json()
+    assert answer["accepted"] == len(answer["counted_again"]) == 1
+    deadline = time.monotonic() + 10
+    while live.ask(measures, "p", dimensions=["model"]) != before:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    live.restart()
+    assert live.ask(measures, "p", dimensions=["model"]) == before
+    assert live.http.get("/readyz").status_code == 200
+
+
 def test_what_is_merged_compacted_or_deleted_on_purpose_is_not_lost(live: LiveCollector) -> None:
     manifest, store = live.parts.manifest, live.parts.store
     manifest.check()

@@ -11,6 +11,7 @@ from spanledger_collector.api.services import ServicesDep
 from spanledger_collector.clock import CLOCK
 from spanledger_collector.errors import SpanledgerError
 from spanledger_collector.query.places import newest_span
+from spanledger_collector.settle.recount import SETTLED
 
 router = APIRouter(tags=["Health"])
 
@@ -42,9 +43,13 @@ async def readyz(parts: ServicesDep) -> JSONResponse:
 
 
 @router.post("/api/v1/store/accept-loss", summary="Go on without what was lost", tags=["Governance"])
-async def accept_loss(parts: ServicesDep) -> dict[str, int]:
-    """Take the store as it is now for the truth: `/readyz` is green again, and the loss is in the audit log and nowhere else."""
-    return {"accepted": await asyncio.to_thread(parts.manifest.accept)}
+async def accept_loss(parts: ServicesDep) -> dict[str, Any]:
+    """Take the store as it is now for the truth: `/readyz` is green again. Lost settled rows are counted again from spans."""
+    accepted = await asyncio.to_thread(parts.manifest.accept)
+    days = sorted({problem.partition for problem in accepted if problem.table.partition(" ")[0] in SETTLED and problem.partition})
+    if days:
+        parts.recounter.begin(days)
+    return {"accepted": len(accepted), "counted_again": days}
 
 
 @router.get("/metrics", summary="Own counters", response_class=Response)

@@ -14,6 +14,7 @@ from spanledger_collector.ingest.intake import Intake
 from spanledger_collector.ingest.writer import Writer
 from spanledger_collector.settings import Settings
 from spanledger_collector.settle.books import Books
+from spanledger_collector.settle.recount import Recounter
 from spanledger_collector.settle.reprice import Repricer
 from spanledger_collector.settle.run import Settler
 from spanledger_collector.store.audit_book import AuditLog
@@ -43,6 +44,7 @@ class Services:
     books: Books
     settler: Settler
     repricer: Repricer
+    recounter: Recounter
     spool: Spool
     account: Account
     ring: KeyRing

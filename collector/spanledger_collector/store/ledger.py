@@ -219,6 +219,19 @@ def response_words(store: Store) -> Iterator[Any]:
             yield answer.column("w").to_numpy()
 
 
+def traces_of_day(store: Store, day: str) -> list[Key]:
+    """All traces with a span that began on a day (`YYYYMMDD`).
+
+    Raises:
+        StoreUnavailable: the store does not answer.
+    """
+    sql = (
+        "SELECT DISTINCT project, trace_id FROM spans "
+        "WHERE toDate(start_time) = toDate(parseDateTimeBestEffort({day:String})) ORDER BY project, trace_id"
+    )
+    return [(project, trace_id) for project, trace_id in _columns(store.read(sql, {"day": day}))]
+
+
 def read_notes(store: Store, project: str, trace_ids: Sequence[str]) -> list[Note]:
     """What log records say of the spans of some traces, the latest first.
 

@@ -35,6 +35,14 @@ class Part(NamedTuple):
     rows: int
 
 
+class Problem(NamedTuple):
+    """Something that the store has lost: of which table, of which partition, and in words."""
+
+    table: str
+    partition: str
+    words: str
+
+
 class Manifest:
     """Compares the store with the file, and writes the file anew. `problems` is empty while all is well."""
 
@@ -44,13 +52,13 @@ class Manifest:
         self._file = file
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="manifest", daemon=True)
-        self._problems: list[str] = []
+        self._problems: list[Problem] = []
         self._lock = threading.Lock()
 
     @property
     def problems(self) -> list[str]:
         """What is missing or damaged, in words; stays until `accept`."""
-        return list(self._problems)
+        return [problem.words for problem in self._problems]
 
     def check(self) -> None:
         """Compare the store with the file, and write the file where nothing is missing.
@@ -83,20 +91,20 @@ class Manifest:
         for problem in found:
             if problem not in self._problems:
                 self._problems.append(problem)
-                _LOGGER.error("the store has lost data: %s", problem)
+                _LOGGER.error("the store has lost data: %s", problem.words)
         if not self._problems:
             self._write(active)
 
-    def accept(self) -> int:
-        """Somebody has looked, and the store as it is now is the truth from now on. How many problems there were.
+    def accept(self) -> list[Problem]:
+        """Somebody has looked, and the store as it is now is the truth from now on. What the problems were.
 
         Raises:
             StoreUnavailable: the store does not answer.
         """
         with self._lock:
-            known = len(self._problems)
+            known = list(self._problems)
             active = self._active()
-            self._write(active, self._damaged(self._read(), active))
+            self._write(active, [problem.words for problem in self._damaged(self._read(), active)])
             self._problems = []
             return known
 
@@ -125,7 +133,7 @@ class Manifest:
         sql = f"SELECT shard, table, name, rows FROM {self._store.system('parts')} WHERE database = currentDatabase() AND active"
         return [part for row in rows_of(self._store.read(sql)) if (part := _part(_place(row), row["name"], int(row["rows"])))]
 
-    def _damaged(self, before: list[Part], active: list[Part]) -> list[str]:
+    def _damaged(self, before: list[Part], active: list[Part]) -> list[Problem]:
         sql = (
             f"SELECT shard, table, name, reason FROM {self._store.system('detached_parts')} "
             "WHERE database = currentDatabase() ORDER BY shard, table, name"
@@ -133,8 +141,8 @@ class Manifest:
         rows = [row for row in rows_of(self._store.read(sql)) if str(row["reason"] or "").startswith(_BROKEN)]
         rows = [row for row in rows if not _is_whole_without(_place(row), str(row["name"]), before, active)]
         known = set(self._read_raw().get("accepted", []))
-        words = [f"{_place(row)}: part {row['name']} is damaged and was set aside ({row['reason']})" for row in rows]
-        return [word for word in words if word not in known]
+        found = [_set_aside(row) for row in rows]
+        return [problem for problem in found if problem.words not in known]
 
     def _write(self, active: list[Part], accepted: list[str] | None = None) -> None:
         before = self._read_raw().get("accepted", [])
@@ -161,6 +169,12 @@ class Manifest:
         except (OSError, ValueError):
             return {}
         return raw if isinstance(raw, dict) else {}
+
+
+def _set_aside(row: dict[str, Any]) -> Problem:
+    place, name = _place(row), str(row["name"])
+    part = _part(place, name.removeprefix("broken-on-start_"), 0)
+    return Problem(place, part.partition if part else "", f"{place}: part {name} is damaged and was set aside ({row['reason']})")
 
 
 def _place(row: dict[str, Any]) -> str:
@@ -192,7 +206,7 @@ def _is_whole_without(table: str, name: str, before: list[Part], active: list[Pa
     return is_merge and spans_all and not _missing(sources, beside)
 
 
-def _missing(before: list[Part], active: list[Part]) -> list[str]:
+def _missing(before: list[Part], active: list[Part]) -> list[Problem]:
     """Parts that had rows and that no part of today covers."""
     by_place: dict[tuple[str, str], list[Part]] = {}
     for part in active:
@@ -204,5 +218,10 @@ def _missing(before: list[Part], active: list[Part]) -> list[str]:
         and not any(now.first <= part.first and part.last <= now.last for now in by_place.get((part.table, part.partition), ()))
     ]
     return [
-        f"{part.table}: {part.rows:,} rows of {part.partition} are gone (inserts {part.first} to {part.last})" for part in gone
+        Problem(
+            part.table,
+            part.partition,
+            f"{part.table}: {part.rows:,} rows of {part.partition} are gone (inserts {part.first} to {part.last})",
+        )
+        for part in gone
     ]
