@@ -42,7 +42,8 @@ class Disk:
         """Leave so many bytes free."""
         status = os.statvfs(self.folder)
         _run("fallocate", "-l", str(max(1, status.f_bavail * status.f_frsize - left_bytes)), str(self._ballast))
-        with self._ballast.with_suffix(".rest").open("wb") as file, contextlib.suppress(OSError):
+        # Where even its name finds no room, it is full.
+        with contextlib.suppress(OSError), self._ballast.with_suffix(".rest").open("wb") as file:
             while left_bytes == 0:
                 file.write(bytes(4_096))
                 file.flush()
