@@ -7,7 +7,7 @@ from typing import Any, Final
 import streamlit as st
 
 from spanledger.client import ClientError
-from spanledger_dashboard import bar, cards, data, export, foot, links, scope
+from spanledger_dashboard import bar, cards, data, export, foot, links, scope, sign_in
 from spanledger_dashboard.state import from_params, since, window
 from spanledger_dashboard.theme import palette
 from spanledger_schema.semconv import DEFAULT_PROJECT
@@ -61,6 +61,10 @@ def main() -> None:
     st.set_page_config(page_title="Spanledger", page_icon=str(HERE / "static" / "favicon.png"), layout="wide")
     st.html(STYLE)
     st.logo(str(HERE / "static" / "logo.png"), icon_image=str(HERE / "static" / "favicon.png"), size="large")
+    if not sign_in.enter():
+        # All addresses stay known, so that a link leads to its page once its reader is in.
+        st.navigation(pages(), position="hidden")
+        return
     chosen = st.navigation(pages(), position="sidebar", expanded=True)
     links.arrive(chosen.url_path)
     project = _project()
@@ -70,6 +74,7 @@ def main() -> None:
     zone = filters.zone(st.context.timezone)
     with st.sidebar:
         foot.status_line(project, zone)
+        sign_in.whoami()
     first = data.together(projects=data.projects(project), rules=data.alert_rules(project))
     if isinstance(first["projects"], ClientError):
         cards.problem(first["projects"], "this page", "frame")
