@@ -18,6 +18,8 @@ STYLE: Final = """<style>
 .stMainBlockContainer{padding-left:2rem;padding-right:2rem;max-width:1560px}
 .st-key-attention{background:rgba(230,149,0,.12);border-color:rgba(230,149,0,.35)}
 .st-key-bar h1{padding:0}
+.st-key-door{margin-top:9vh}
+.st-key-sign_in{padding:1.75rem}
 @media (max-width:640px){.stMainBlockContainer{padding-left:1rem;padding-right:1rem}}
 </style>"""
 

@@ -21,6 +21,9 @@ from spanledger_dashboard.untrusted import label
 _OWN: Final = "_own_key"
 _SAID: Final = "_sign_in_said"
 _KEY_CHARS_MAX: Final = 512
+_CARD_PX: Final = 440
+_LOGO_PX: Final = 140
+LOGO: Final = Path(__file__).resolve().parent / "static" / "logo.png"
 
 
 def load(path: Path) -> people.SignIn:
@@ -139,12 +142,15 @@ def _admit(who: Reader, found: dict[str, Any]) -> bool:
     return False
 
 
-def _page(title: str) -> Any:
-    _, middle, _ = st.columns([1, 1.1, 1])
-    with middle:
-        box = st.container(border=True, key="sign_in", gap="medium")
+def _page(title: str, caption: str) -> Any:
+    """The card in the middle of an otherwise empty page."""
+    with st.container(horizontal_alignment="center", key="door"):
+        box = st.container(border=True, key="sign_in", gap="small", width=_CARD_PX)
     with box:
-        st.subheader(label(title), anchor=False)
+        st.image(str(LOGO), width=_LOGO_PX)
+        with st.container(gap="xxsmall"):
+            st.subheader(label(title), anchor=False)
+            st.caption(label(caption, 300))
     return box
 
 
@@ -154,19 +160,17 @@ def _said() -> None:
 
 
 def _ask_for_key() -> None:
-    with _page("Sign in to Spanledger"):
-        st.caption("This collector asks for a key. Yours decides what you see.")
+    with _page("Sign in with your key", "It decides what you see, and its id is in the audit log."):
         with st.form("key_form", border=False, clear_on_submit=True):
             given = st.text_input("Key", type="password", placeholder="sl_…", max_chars=_KEY_CHARS_MAX, key="given_key")
             is_sent = st.form_submit_button("Sign in", type="primary", icon=":material/login:", width="stretch")
         if is_sent and _try(given.strip()):
             st.rerun()
         _said()
-        st.caption("No key? An admin makes one that may read:")
-        st.code("spanledger keys create --scope read --project <project>", language=None, wrap_lines=True)
-        st.caption(
-            "It stays on the server for as long as this page is open, and is asked for again when the page is loaded anew."
-        )
+        with st.container(gap="xsmall"):
+            st.caption("No key? An admin makes one:")
+            st.code("spanledger keys create --scope read --project <name>", language=None, wrap_lines=True)
+            st.caption("A key is kept for as long as this page is open; loaded anew, the page asks again.")
 
 
 def _try(given: str) -> bool:
@@ -189,9 +193,8 @@ def _try(given: str) -> bool:
 
 
 def _ask_for_person(sign_in: people.SignIn) -> None:
-    with _page("Sign in to Spanledger"):
+    with _page("Sign in", "With the account of your organisation. Your role decides what you see."):
         _said()
-        st.caption("With the account of your organisation. Your role decides what you see.")
         for provider in sign_in.providers:
             words = f"Sign in with {provider}" if provider else "Sign in"
             if st.button(label(words), type="primary", icon=":material/login:", width="stretch", key=f"login_{provider}"):
@@ -199,15 +202,14 @@ def _ask_for_person(sign_in: people.SignIn) -> None:
 
 
 def _not_admitted(title: str, reason: str) -> None:
-    with _page("No access"):
+    with _page("No access", reason):
         st.text(title)
-        st.caption(label(reason, 300))
         if _can_leave():
             _leave(width="stretch")
 
 
 def _blocked(words: str) -> None:
-    with _page("The dashboard is not set up"):
+    with _page("Not set up yet", "Whoever runs this dashboard can put it right."):
         st.error(label(words, 400), icon=":material/error:")
         if st.button("Try again", icon=":material/refresh:", key="again_sign_in"):
             data.forget()

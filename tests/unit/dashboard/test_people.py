@@ -172,7 +172,7 @@ def test_where_nobody_is_asked_nobody_sees_a_door(open_page: Any) -> None:
 def test_a_key_opens_the_door_hides_what_it_may_not_and_closes_behind_it(open_page: Any, world: Any) -> None:
     world.keys = {"sl_viewer": ("read",), "sl_writer": ("ingest",), "sl_admin": ("admin", "read", "read_content")}
     app = open_page()
-    assert "Sign in to Spanledger" in texts(app)
+    assert "Sign in with your key" in texts(app)
     assert not app.title, "nothing of a page is shown"
     assert {path for _, path, _ in world.seen} == {"/api/v1/me"}, "nor asked for"
     for wrong, words in (("sl_wrong", "not valid"), ("  ", "Paste a key"), ("ключ", "only ASCII")):
@@ -189,7 +189,7 @@ def test_a_key_opens_the_door_hides_what_it_may_not_and_closes_behind_it(open_pa
     assert not [button for button in app.button if button.key == "rule_new"]
     app.switch_page("views/prices.py").run()
     app.button(key="sign_out").click().run()
-    assert "Sign in to Spanledger" in texts(app)
+    assert "Sign in with your key" in texts(app)
     submit(app, "sl_admin")
     app.switch_page("views/alerts.py").run()
     assert [button for button in app.button if button.key == "rule_new"]
@@ -208,7 +208,7 @@ def test_a_key_that_ends_while_its_reader_is_there_sends_them_to_the_door(open_p
     assert "no longer valid" in texts(app), "the foot of the sidebar asks each time"
     st.cache_data.clear()
     app.run()
-    assert "Sign in to Spanledger" in texts(app)
+    assert "Sign in with your key" in texts(app)
     assert not app.exception
 
 
