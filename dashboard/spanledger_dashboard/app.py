@@ -1,5 +1,6 @@
 """The page script that Streamlit runs: frame, navigation, filter bar, and then the page."""
 
+import importlib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,11 @@ STYLE: Final = """<style>
 .st-key-sign_in{padding:1.75rem}
 @media (max-width:640px){.stMainBlockContainer{padding-left:1rem;padding-right:1rem}}
 </style>"""
+
+
+# Streamlit loads pandas when it first draws. Plotly, in the thread of another reader, takes the half of it that is there by then
+# for the whole and fails; to import it here is to wait for it.
+importlib.import_module("pandas")
 
 
 def pages() -> dict[str, list[st.Page]]:

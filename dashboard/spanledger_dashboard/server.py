@@ -100,6 +100,7 @@ def run(host: str, port: int, sign_in: "SignIn | None" = None) -> None:
     from starlette.middleware import Middleware
 
     from spanledger_dashboard import people
+    from spanledger_dashboard.way_back import WayBack
 
     logging.getLogger("uvicorn.access").disabled = True
     sys.argv = [str(HERE / "__main__.py")]  # Streamlit looks for its configuration and static files beside the launcher.
@@ -112,5 +113,6 @@ def run(host: str, port: int, sign_in: "SignIn | None" = None) -> None:
         secrets["auth"] = dict(sign_in.auth)
     if allowed := allowed_hosts(host, names):
         options["server.allowedHosts"] = allowed
-    app = st.App(HERE / "app.py", middleware=[Middleware(SecurityHeaders)], on_script_error=report, secrets=secrets)
+    around = [Middleware(SecurityHeaders), *([Middleware(WayBack)] if sign_in is not None else [])]
+    app = st.App(HERE / "app.py", middleware=around, on_script_error=report, secrets=secrets)
     app.run(config=options)

@@ -116,9 +116,7 @@ def _enter_as_person(sign_in: people.SignIn) -> bool:
         return False
     found = people.admit(sign_in, claims)
     if isinstance(found, people.Stranger):
-        _not_admitted(
-            f"You are signed in as {found.name or 'somebody without a name'}, and may not use this dashboard.", found.reason
-        )
+        _not_admitted(f"{found.name or 'Somebody without a name'} may not use this dashboard. Ask whoever runs it.", found.reason)
         return False
     who = Reader(shared_key(), found.name, tuple(sorted(found.scopes)))
     try:
@@ -138,7 +136,7 @@ def _admit(who: Reader, found: dict[str, Any]) -> bool:
         return True
     scopes = ", ".join(found.get("scopes", ())) or "nothing"
     name = who.person or found.get("name") or "this key"
-    _not_admitted(f"You are signed in as {name}, and may not read.", f"You may: {scopes}. Ask for the scope read.")
+    _not_admitted(f"{name} may not read here.", f"You may: {scopes}. Ask for the scope read.")
     return False
 
 

@@ -163,7 +163,7 @@ def sign_in_as(page, dashboard: str, who: str) -> None:
     page.get_by_role("button", name="Sign in", exact=True).click()
     page.wait_for_selector("text=Who are you?")
     page.get_by_text(who, exact=True).click()
-    page.wait_for_url(f"{dashboard}/**")
+    page.wait_for_url(f"{dashboard.partition('?')[0]}**")
 
 
 def nav(page, name: str) -> None:
@@ -272,12 +272,13 @@ def test_an_admin_reads_and_changes_and_the_audit_log_names_them(browser, house,
     assert house.audit("POST admin")[0].startswith("ada@example.com by key:")
 
 
-def test_a_group_of_the_provider_gives_a_role(browser, house, signed):
+def test_a_group_of_the_provider_gives_a_role_and_the_link_that_led_to_the_door_is_kept(browser, house, signed):
     with _page(browser) as page:
-        sign_in_as(page, signed, "Rita")
+        sign_in_as(page, f"{signed}/interactions?trace={house.trace}&range=7d", "Rita")
         page.wait_for_selector("text=Signed in as rita")
-        page.goto(f"{signed}/interactions?trace={house.trace}")
         page.wait_for_selector(f"text={WORDS}")
+        assert f"trace={house.trace}" in page.url
+        assert "range=7d" in page.url
         nav(page, "Alerts")
         assert page.get_by_role("button", name="New rule").count() == 0
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from spanledger_dashboard import people, sign_in
+from spanledger_dashboard import people, sign_in, way_back
 from spanledger_dashboard.cli import sign_in_problem
 from spanledger_dashboard.people import Person, SignInError, Stranger, admit, is_over, read_sign_in
 from spanledger_dashboard.server import allowed_hosts
@@ -153,6 +153,30 @@ def test_a_proxy_s_name_is_allowed_beside_the_machine_s_own() -> None:
     assert allowed_hosts("0.0.0.0", ["ledger.example.com"]) == []
 
 
+@pytest.mark.parametrize(
+    ("path", "query", "found"),
+    [
+        ("/costs", "range=7d&tag=tier%3Dpro", "/costs?range=7d&tag=tier%3Dpro"),
+        ("/", "project=shop", "/?project=shop"),
+        ("/", "", None),
+        ("//evil.example", "", None),
+        ("/\\evil.example", "", None),
+        ("/costs/../..", "", None),
+        ("/costs", "a b", None),
+        ("/costs", "a\r\nset-cookie: x=y", None),
+        ("/costs", "x" * 3_000, None),
+        ("/_stcore/stream", "", None),
+        ("https://evil.example", "", None),
+    ],
+)
+def test_the_way_back_leads_to_our_own_pages_only(path: str, query: str, found: str | None) -> None:
+    assert way_back.address(path, query) == found
+    given = way_back._cookie(f"{path}?{query}" if query else path, 9).decode().split(";")[0]
+    assert way_back.wanted(f"other=1; {given}") == found
+    assert way_back.wanted("spanledger_way_back=https%3A%2F%2Fevil.example") is None
+    assert way_back.wanted("") is None
+
+
 def texts(app: Any) -> str:
     kinds = ("text", "caption", "subheader", "error", "badge", "title", "code")
     return "\n".join(str(element.value) for kind in kinds for element in app.get(kind)).replace("\\", "")
@@ -179,7 +203,7 @@ def test_a_key_opens_the_door_hides_what_it_may_not_and_closes_behind_it(open_pa
         submit(app, wrong)
         assert words in texts(app)
     submit(app, "sl_writer")
-    assert "may not read" in texts(app)
+    assert "may not read here" in texts(app)
     app.button(key="sign_out").click().run()
     submit(app, " sl_viewer ")
     assert app.title[0].value == "Overview"
