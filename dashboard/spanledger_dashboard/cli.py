@@ -49,8 +49,8 @@ def dashboard(
     from spanledger_dashboard.sign_in import load
 
     if sign_in is None:
-        if os.environ.get(KEY_VARIABLE, "").strip() and not is_loopback(host):
-            console.print(f"[yellow]Whoever reaches {host}:{port} reads with the key in {KEY_VARIABLE}.[/yellow]")
+        if warning := openness(host, port):
+            console.print(f"[yellow]{escape(warning)}[/yellow]")
         run(host, port)
     else:
         os.environ[FILE_VARIABLE] = str(sign_in.resolve())
@@ -114,6 +114,15 @@ def address(host: str, port: int) -> str:
 def is_loopback(host: str) -> bool:
     """Whether only this machine reaches what listens on `host`."""
     return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def openness(host: str, port: int) -> str | None:
+    """Who reads at a dashboard that others than this machine reach and nobody signs in to with a provider."""
+    if is_loopback(host):
+        return None
+    if os.environ.get(KEY_VARIABLE, "").strip():
+        return f"Whoever reaches {host}:{port} reads with the key in {KEY_VARIABLE}; without it people sign in with their own."
+    return f"Whoever reaches {host}:{port} reads everything unless the collector has keys: spanledger keys create --scope admin"
 
 
 def sign_in_problem(file: Path | None) -> str | None:

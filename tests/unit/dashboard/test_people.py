@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from spanledger_dashboard import people, sign_in, way_back
-from spanledger_dashboard.cli import sign_in_problem
+from spanledger_dashboard.cli import openness, sign_in_problem
 from spanledger_dashboard.people import Person, SignInError, Stranger, admit, is_over, read_sign_in
 from spanledger_dashboard.server import allowed_hosts
 
@@ -146,6 +146,15 @@ def test_the_dashboard_does_not_start_with_a_file_that_cannot_be_used(tmp_path: 
     result = CliRunner().invoke(app, ["--port", "18599", "--sign-in", str(tmp_path / "s.toml")], env={"SPANLEDGER_API_KEY": "x"})
     assert result.exit_code == 1
     assert "redirect_uri" in result.output or "[roles]" in result.output
+
+
+def test_a_dashboard_that_others_reach_says_who_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPANLEDGER_API_KEY", "sl_secret")
+    assert openness("127.0.0.1", 8501) is None
+    assert "with the key in SPANLEDGER_API_KEY" in str(openness("0.0.0.0", 8501))
+    assert "secret" not in str(openness("0.0.0.0", 8501))
+    monkeypatch.delenv("SPANLEDGER_API_KEY")
+    assert "unless the collector has keys" in str(openness("0.0.0.0", 8501))
 
 
 def test_a_proxy_s_name_is_allowed_beside_the_machine_s_own() -> None:
