@@ -97,7 +97,9 @@ def settings() -> str:
         + table(("variable", "argument", "meaning"), sdk)
         + "\n## Dashboard and command line\n\nBoth are clients of the API: `SPANLEDGER_ENDPOINT` says where the collector is, "
         "`SPANLEDGER_API_KEY` is the key, `SPANLEDGER_PROJECT` the project of the commands. `SPANLEDGER_DEBUG=1` shows "
-        "tracebacks of the command.\n"
+        "tracebacks of the command.\n\nWithout `SPANLEDGER_API_KEY` people sign in to the dashboard with keys of their own; "
+        "`SPANLEDGER_DASHBOARD_SIGN_IN` names the file with which they sign in with an OpenID provider "
+        "([people](../guides/people.md)). `SPANLEDGER_PUBLIC_URL` is the address under which a proxy passes the dashboard on.\n"
     )
 
 

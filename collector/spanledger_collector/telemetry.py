@@ -19,7 +19,7 @@ _HELP = {
     "spanledger_spool_bytes": "Bytes of requests that wait for the store.",
     "spanledger_spans_rejected_total": "Spans refused, by reason.",
     "spanledger_logs_received_total": "Log records in requests that were read.",
-    "spanledger_requests_refused_total": "Requests refused as a whole, by reason.",
+    "spanledger_requests_refused_total": "Requests refused as a whole, by reason; quota_exceeded is a key's own limit.",
     "spanledger_feedback_stored_total": "Judgements stored.",
     "spanledger_traces_settled_total": "Traces settled (again, when something late arrived).",
     "spanledger_commit_groups_total": "Group commits.",

@@ -1,5 +1,6 @@
 """The page script that Streamlit runs: frame, navigation, filter bar, and then the page."""
 
+import importlib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -7,7 +8,7 @@ from typing import Any, Final
 import streamlit as st
 
 from spanledger.client import ClientError
-from spanledger_dashboard import bar, cards, data, export, foot, links, scope
+from spanledger_dashboard import bar, cards, data, export, foot, links, scope, sign_in
 from spanledger_dashboard.state import from_params, since, window
 from spanledger_dashboard.theme import palette
 from spanledger_schema.semconv import DEFAULT_PROJECT
@@ -18,8 +19,15 @@ STYLE: Final = """<style>
 .stMainBlockContainer{padding-left:2rem;padding-right:2rem;max-width:1560px}
 .st-key-attention{background:rgba(230,149,0,.12);border-color:rgba(230,149,0,.35)}
 .st-key-bar h1{padding:0}
+.st-key-door{margin-top:9vh}
+.st-key-sign_in{padding:1.75rem}
 @media (max-width:640px){.stMainBlockContainer{padding-left:1rem;padding-right:1rem}}
 </style>"""
+
+
+# Streamlit loads pandas when it first draws. Plotly, in the thread of another reader, takes the half of it that is there by then
+# for the whole and fails; to import it here is to wait for it.
+importlib.import_module("pandas")
 
 
 def pages() -> dict[str, list[st.Page]]:
@@ -61,6 +69,10 @@ def main() -> None:
     st.set_page_config(page_title="Spanledger", page_icon=str(HERE / "static" / "favicon.png"), layout="wide")
     st.html(STYLE)
     st.logo(str(HERE / "static" / "logo.png"), icon_image=str(HERE / "static" / "favicon.png"), size="large")
+    if not sign_in.enter():
+        # All addresses stay known, so that a link leads to its page once its reader is in.
+        st.navigation(pages(), position="hidden")
+        return
     chosen = st.navigation(pages(), position="sidebar", expanded=True)
     links.arrive(chosen.url_path)
     project = _project()
@@ -70,6 +82,7 @@ def main() -> None:
     zone = filters.zone(st.context.timezone)
     with st.sidebar:
         foot.status_line(project, zone)
+        sign_in.whoami()
     first = data.together(projects=data.projects(project), rules=data.alert_rules(project))
     if isinstance(first["projects"], ClientError):
         cards.problem(first["projects"], "this page", "frame")

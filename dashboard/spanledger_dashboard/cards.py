@@ -10,7 +10,7 @@ import polars as pl
 import streamlit as st
 
 from spanledger.client import ApiError, ClientError, Unauthorized, Unreachable
-from spanledger_dashboard import data
+from spanledger_dashboard import data, reader
 from spanledger_dashboard import format as fmt
 from spanledger_dashboard.intervals import TOO_FEW, Z_MATERIAL, difference_z
 from spanledger_dashboard.scope import Scope
@@ -64,7 +64,7 @@ def problem(error: ClientError, what: str, key: str) -> None:
     if isinstance(error, Unreachable):
         text = "The collector does not answer."
     elif isinstance(error, Unauthorized):
-        text = "The dashboard's key may not read this. Set SPANLEDGER_API_KEY to a key with the read scope."
+        text = f"You may not see this. {error.detail}"
     elif isinstance(error, ApiError):
         text = error.detail or error.title
     else:
@@ -86,6 +86,15 @@ def rows(answer: pl.DataFrame | ClientError, what: str, key: str) -> pl.DataFram
 def empty(text: str) -> None:
     """Say in a card that there is nothing and what to do."""
     st.caption(label(text, 300))
+
+
+def allowed(scope: str, what: str) -> bool:
+    """Whether the reader has a scope; where not, say in the place of the buttons what it takes to do `what`."""
+    if reader.may(scope):
+        return True
+    # Of our own words only: an icon is markdown.
+    st.caption(f":material/lock: To {what} you need the scope {label(scope)}.")
+    return False
 
 
 def _widen() -> None:

@@ -15,6 +15,9 @@ from typing import Annotated, Final
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+
+from spanledger_dashboard.people import FILE_VARIABLE, KEY_VARIABLE, SignInError
 
 _GRPC_PORT: Final = 4317
 URL_VARIABLE: Final = "SPANLEDGER_ENDPOINT"
@@ -29,16 +32,29 @@ def dashboard(
     collector: Annotated[
         str, typer.Option(envvar=URL_VARIABLE, help="Address of the collector. Its key comes from SPANLEDGER_API_KEY.")
     ] = "http://127.0.0.1:4318",
+    sign_in: Annotated[
+        Path | None,
+        typer.Option(
+            envvar=FILE_VARIABLE, help="TOML file: people sign in with an OpenID provider, and what their roles permit."
+        ),
+    ] = None,
 ) -> None:
     """Serve the dashboard in the foreground until Ctrl-C."""
     console = Console(stderr=True)
-    if reason := port_problem(host, port, "--port"):
-        console.print(f"[red]{reason}[/red]")
+    if reason := port_problem(host, port, "--port") or sign_in_problem(sign_in):
+        console.print(f"[red]{escape(reason)}[/red]")
         raise typer.Exit(1)
     os.environ[URL_VARIABLE] = collector
     from spanledger_dashboard.server import run
+    from spanledger_dashboard.sign_in import load
 
-    run(host, port)
+    if sign_in is None:
+        if warning := openness(host, port):
+            console.print(f"[yellow]{escape(warning)}[/yellow]")
+        run(host, port)
+    else:
+        os.environ[FILE_VARIABLE] = str(sign_in.resolve())
+        run(host, port, load(sign_in))
 
 
 def up(
@@ -93,6 +109,37 @@ def address(host: str, port: int) -> str:
     """Where a browser on this machine finds what listens on `host`."""
     name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
     return f"http://{name}:{port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens on `host`."""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def openness(host: str, port: int) -> str | None:
+    """Who reads at a dashboard that others than this machine reach and nobody signs in to with a provider."""
+    if is_loopback(host):
+        return None
+    if os.environ.get(KEY_VARIABLE, "").strip():
+        return f"Whoever reaches {host}:{port} reads with the key in {KEY_VARIABLE}; without it people sign in with their own."
+    return f"Whoever reaches {host}:{port} reads everything unless the collector has keys: spanledger keys create --scope admin"
+
+
+def sign_in_problem(file: Path | None) -> str | None:
+    """Why people could not sign in with the settings as they are and what to do, or None."""
+    if file is None:
+        return None
+    if importlib.util.find_spec("authlib") is None:
+        return "signing in with an OpenID provider needs Authlib; install it with pip install 'spanledger[server]'"
+    if not os.environ.get(KEY_VARIABLE, "").strip():
+        return f"the dashboard needs a key that may act for people; make one with the scope act_for and set {KEY_VARIABLE}"
+    from spanledger_dashboard.sign_in import load
+
+    try:
+        load(file)
+    except SignInError as error:
+        return str(error)
+    return None
 
 
 def port_problem(host: str, port: int, option: str) -> str | None:

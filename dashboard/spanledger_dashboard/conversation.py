@@ -10,7 +10,7 @@ from typing import Any, Final
 import streamlit as st
 
 from spanledger_dashboard import format as fmt
-from spanledger_dashboard.cards import empty
+from spanledger_dashboard.cards import allowed, empty
 from spanledger_dashboard.turns import Turn, gist, plan, preview, tool_names, unpacked
 from spanledger_dashboard.untrusted import badge_label, label, shorten
 
@@ -33,10 +33,8 @@ def draw(spans: Sequence[Mapping[str, Any]], content: Mapping[str, Any]) -> None
     several = sum(turn.kind == "model" for turn in turns) > 1
     for turn in turns:
         _turn(turn, content.get(turn.span["span_id"]) or {}, several=several)
-    if not turns and not rest:
-        empty(
-            "No content is stored for this interaction: it was not captured, is past its retention, or the key may not read it."
-        )
+    if allowed("read_content", "read what people and models wrote") and not turns and not rest:
+        empty("No content is stored for this interaction: it was not captured, or is past its retention.")
     if rest:
         title = f"Also recorded by {fmt.plural(len(rest), 'span')} around the calls"
         with st.expander(label(title), type="compact", icon=":material/account_tree:"):

@@ -1,7 +1,7 @@
 """What the pages know of the collector: cached reads over HTTP, several at once, and the few writes.
 
-The only module that holds a client. Answers are kept for a few seconds, keyed by the question and not by the reader: all
-readers of one dashboard use its one key.
+The only module that holds a client. Answers are kept for a few seconds, keyed by the question and by who asked: what one may
+read is not shown to another, and the audit log names everybody who read content.
 """
 
 import json
@@ -17,6 +17,7 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import add_script_run_ctx, get_script_run_ctx
 
 from spanledger.client import Client, ClientError
+from spanledger_dashboard.reader import Reader, current
 from spanledger_schema.query import Query
 
 URL_VARIABLE: Final = "SPANLEDGER_ENDPOINT"
@@ -25,6 +26,7 @@ _SETTLED_S: Final = 60
 _WORKERS: Final = 8
 _KEPT: Final = 2_000
 _PAGE: Final = 500
+_CLIENTS: Final = 256
 
 
 def endpoint() -> str:
@@ -32,9 +34,10 @@ def endpoint() -> str:
     return os.environ.get(URL_VARIABLE, "").strip().rstrip("/") or "http://127.0.0.1:4318"
 
 
-@st.cache_resource(max_entries=4, on_release=lambda client: client.close(), show_spinner=False)
-def _client(url: str) -> Client:
-    return Client(url)
+@st.cache_resource(max_entries=_CLIENTS, show_spinner=False)
+def _client(url: str, who: Reader) -> Client:
+    # Never closed by hand: one that is forgotten here may be in use in another session, and closes when that lets go of it.
+    return Client(url, api_key=who.key, person=who.person, person_scopes=who.scopes)
 
 
 @st.cache_resource(show_spinner=False)
@@ -58,20 +61,20 @@ def together(**reads: Callable[[], Any]) -> dict[str, Any]:
 
 
 @st.cache_data(ttl=_FRESH_S, max_entries=_KEPT, show_spinner=False)
-def _query(url: str, project: str, question: str) -> tuple[pl.DataFrame, list[str]]:
-    answer = _client(url).query(json.loads(question), project=project)
+def _query(url: str, who: Reader, project: str, question: str) -> tuple[pl.DataFrame, list[str]]:
+    answer = _client(url, who).query(json.loads(question), project=project)
     return answer.frame, answer.warnings
 
 
 def query(project: str, question: Query) -> Callable[[], pl.DataFrame]:
     """A read that answers a Query with its frame."""
-    text = json.dumps(question.to_dict(), sort_keys=True)
-    return lambda: _query(endpoint(), project, text)[0]
+    text, who = json.dumps(question.to_dict(), sort_keys=True), current()
+    return lambda: _query(endpoint(), who, project, text)[0]
 
 
 @st.cache_data(ttl=_FRESH_S, max_entries=_KEPT, show_spinner=False)
-def _get(url: str, project: str, what: str, parameters: str) -> Any:
-    client, given = _client(url), json.loads(parameters)
+def _get(url: str, who: Reader, project: str, what: str, parameters: str) -> Any:
+    client, given = _client(url, who), json.loads(parameters)
     match what:
         case "interactions":
             return client.interactions(project=project, **given)
@@ -95,18 +98,37 @@ def _get(url: str, project: str, what: str, parameters: str) -> Any:
 
 
 @st.cache_data(ttl=_SETTLED_S, max_entries=_KEPT, show_spinner=False)
-def _values(url: str, project: str, dimension: str) -> list[str]:
-    return _client(url).values(dimension, limit=500, project=project)
+def _values(url: str, who: Reader, project: str, dimension: str) -> list[str]:
+    return _client(url, who).values(dimension, limit=500, project=project)
 
 
 @st.cache_data(ttl=_SETTLED_S, max_entries=_KEPT, show_spinner=False)
-def _drift(url: str, project: str, parameters: str) -> dict[str, Any]:
-    return _client(url).drift(project=project, **json.loads(parameters))
+def _drift(url: str, who: Reader, project: str, parameters: str) -> dict[str, Any]:
+    return _client(url, who).drift(project=project, **json.loads(parameters))
+
+
+@st.cache_data(ttl=_FRESH_S, max_entries=_KEPT, show_spinner=False)
+def _me(url: str, who: Reader) -> dict[str, Any]:
+    return _client(url, who).me()
+
+
+def me(who: Reader) -> dict[str, Any]:
+    """Who a key is, or the person that it acts for, and what they may do.
+
+    Raises:
+        ClientError: when the collector refuses the key or is away.
+    """
+    return _me(endpoint(), who)
+
+
+def doubt(who: Reader) -> None:
+    """Ask anew who somebody is: the collector just refused their key."""
+    _me.clear(endpoint(), who)
 
 
 def _read(project: str, what: str, **parameters: Any) -> Callable[[], Any]:
-    text = json.dumps(parameters, sort_keys=True)
-    return lambda: _get(endpoint(), project, what, text)
+    text, who = json.dumps(parameters, sort_keys=True), current()
+    return lambda: _get(endpoint(), who, project, what, text)
 
 
 def interactions(project: str, **parameters: Any) -> Callable[[], dict[str, Any]]:
@@ -114,21 +136,22 @@ def interactions(project: str, **parameters: Any) -> Callable[[], dict[str, Any]
     return _read(project, "interactions", **parameters)
 
 
-def all_interactions(project: str, parameters: dict[str, Any], most: int) -> list[dict[str, Any]]:
-    """All interactions that match, page by page, at most `most`; never cached.
+def all_interactions(project: str, parameters: dict[str, Any], most: int) -> Callable[[], list[dict[str, Any]]]:
+    """A read of all interactions that match, page by page, at most `most`; never cached, and good outside of a page's run."""
+    client = _client(endpoint(), current())
 
-    Raises:
-        ClientError: when the collector refuses or is away.
-    """
-    found: list[dict[str, Any]] = []
-    cursor: str | None = None
-    while len(found) < most:
-        asked = {**parameters, "limit": min(_PAGE, most - len(found)), **({"cursor": cursor} if cursor else {})}
-        page = _client(endpoint()).interactions(project=project, **asked)
-        found += page["items"]
-        if (cursor := page["next_cursor"]) is None:
-            break
-    return found
+    def read() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        cursor: str | None = None
+        while len(found) < most:
+            asked = {**parameters, "limit": min(_PAGE, most - len(found)), **({"cursor": cursor} if cursor else {})}
+            page = client.interactions(project=project, **asked)
+            found += page["items"]
+            if (cursor := page["next_cursor"]) is None:
+                break
+        return found
+
+    return read
 
 
 def interaction(project: str, id: str) -> Callable[[], dict[str, Any]]:
@@ -138,8 +161,8 @@ def interaction(project: str, id: str) -> Callable[[], dict[str, Any]]:
 
 def drift(project: str, **parameters: Any) -> Callable[[], dict[str, Any]]:
     """A read of how one confidence source compares with its reference."""
-    text = json.dumps(parameters, sort_keys=True)
-    return lambda: _drift(endpoint(), project, text)
+    text, who = json.dumps(parameters, sort_keys=True), current()
+    return lambda: _drift(endpoint(), who, project, text)
 
 
 def costs(project: str, about: str, question: dict[str, Any]) -> Callable[[], dict[str, Any]]:
@@ -158,7 +181,7 @@ def fresh(project: str, path: str) -> dict[str, Any]:
     Raises:
         ClientError: when the collector refuses or is away.
     """
-    answer: dict[str, Any] = _client(endpoint()).call("GET", path, project=project)
+    answer: dict[str, Any] = _client(endpoint(), current()).call("GET", path, project=project)
     return answer
 
 
@@ -168,7 +191,7 @@ def change(project: str, method: str, path: str, body: Any = None) -> Any:
     Raises:
         ClientError: when the collector refuses it or is away.
     """
-    answer = _client(endpoint()).call(method, path, body=body, project=project)
+    answer = _client(endpoint(), current()).call(method, path, body=body, project=project)
     forget()
     return answer
 
@@ -190,17 +213,19 @@ def projects(project: str) -> Callable[[], list[dict[str, Any]]]:
 
 def values(project: str, dimension: str) -> Callable[[], list[str]]:
     """A read of a dimension's values over all of history, those with most interactions first."""
-    return lambda: _values(endpoint(), project, dimension)
+    who = current()
+    return lambda: _values(endpoint(), who, project, dimension)
 
 
 @st.cache_data(ttl=_SETTLED_S, max_entries=_KEPT, show_spinner=False)
-def _tags(url: str, project: str) -> list[dict[str, Any]]:
-    return _client(url).tags(project=project)
+def _tags(url: str, who: Reader, project: str) -> list[dict[str, Any]]:
+    return _client(url, who).tags(project=project)
 
 
 def tags(project: str) -> Callable[[], list[dict[str, Any]]]:
     """A read of the keys of tags and their most frequent values."""
-    return lambda: _tags(endpoint(), project)
+    who = current()
+    return lambda: _tags(endpoint(), who, project)
 
 
 def status(project: str) -> dict[str, Any]:
@@ -209,11 +234,12 @@ def status(project: str) -> dict[str, Any]:
     Raises:
         ClientError: when it does not answer.
     """
-    return _client(endpoint()).status(project=project)
+    return _client(endpoint(), current()).status(project=project)
 
 
 def forget() -> None:
     """Ask everything anew: after a change, or when the reader says so."""
+    _me.clear()
     _query.clear()
     _get.clear()
     _values.clear()
@@ -232,7 +258,7 @@ def save_alert(project: str, id: str | None, rule: dict[str, Any]) -> dict[str, 
     Raises:
         ClientError: when the collector refuses it or is away.
     """
-    client = _client(endpoint())
+    client = _client(endpoint(), current())
     saved = client.update_alert_rule(id, rule, project=project) if id else client.create_alert_rule(rule, project=project)
     forget()
     return saved
@@ -244,7 +270,7 @@ def delete_alert(project: str, id: str) -> None:
     Raises:
         ClientError: when the collector refuses or is away.
     """
-    _client(endpoint()).delete_alert_rule(id, project=project)
+    _client(endpoint(), current()).delete_alert_rule(id, project=project)
     forget()
 
 
@@ -254,4 +280,4 @@ def fresh_projects(project: str) -> list[dict[str, Any]]:
     Raises:
         ClientError: when the collector does not answer.
     """
-    return _client(endpoint()).projects(project=project)
+    return _client(endpoint(), current()).projects(project=project)

@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 
 import streamlit as st
 
-from spanledger.client import ClientError
-from spanledger_dashboard import data
+from spanledger.client import ClientError, Unauthorized
+from spanledger_dashboard import data, reader
 from spanledger_dashboard import format as fmt
 from spanledger_dashboard.cards import when
 from spanledger_dashboard.untrusted import label
@@ -16,6 +16,7 @@ from spanledger_schema.semconv import DEFAULT_PROJECT
 _REFRESH_S = 15
 _WAIT_S = 3
 _PORT: Final = 4318
+_NO_KEY: Final = 401
 
 
 @st.fragment(run_every=_REFRESH_S)
@@ -23,6 +24,13 @@ def status_line(project: str, zone: str) -> None:
     """Collector state, throughput and how far the data goes; refreshes by itself and nothing else."""
     try:
         status = data.status(project)
+    except Unauthorized as error:
+        if error.status == _NO_KEY:
+            # The key has ended while its reader was here.
+            data.doubt(reader.current())
+            st.rerun()
+        st.badge("You may not see the collector's state", icon=":material/lock:", color="gray")
+        return
     except ClientError:
         st.badge("Collector unreachable", icon=":material/cloud_off:", color="red")
         st.caption(label(data.endpoint(), 80))

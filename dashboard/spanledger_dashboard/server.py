@@ -1,17 +1,24 @@
 """The dashboard as a server: Streamlit under uvicorn, with headers that keep pages from talking to other hosts."""
 
 import logging
+import os
 import re
 import secrets
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from spanledger_dashboard.people import SignIn
 
 _LOG: Final = logging.getLogger("spanledger.dashboard")
 HERE: Final = Path(__file__).resolve().parent
 _HOST: Final = re.compile(r"[A-Za-z0-9.\-]{1,253}(:\d{1,5})?|\[[0-9a-fA-F:]{2,45}\](:\d{1,5})?")
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+_OWN_NAMES: Final = ("127.0.0.1", "localhost", "[::1]")
 _POLICY: Final = (
     "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; "
     "script-src 'self' 'unsafe-inline' 'wasm-unsafe-eval'; connect-src 'self'{sockets}; font-src 'self' data:; "
@@ -71,14 +78,41 @@ def report(error: BaseException) -> bool:
     return True
 
 
-def run(host: str, port: int) -> None:
-    """Serve until interrupted. Configuration that is the same everywhere is in `.streamlit/config.toml` beside this file."""
+def allowed_hosts(host: str, names: Sequence[str]) -> list[str]:
+    """Under which names a dashboard answers that listens on this machine only: its own, and those that a proxy passes on.
+
+    Args:
+        host: Address that it listens on; where others reach it too, every name is allowed and the list empty.
+        names: Of the proxy, from the settings.
+    """
+    return [*dict.fromkeys([*_OWN_NAMES, *names])] if host in _LOOPBACK else []
+
+
+def run(host: str, port: int, sign_in: "SignIn | None" = None) -> None:
+    """Serve until interrupted. Configuration that is the same everywhere is in `.streamlit/config.toml` beside this file.
+
+    Args:
+        host: Address to listen on.
+        port: Port to listen on.
+        sign_in: Where people sign in with an OpenID provider.
+    """
     import streamlit as st
     from starlette.middleware import Middleware
+
+    from spanledger_dashboard import people
+    from spanledger_dashboard.way_back import WayBack
 
     logging.getLogger("uvicorn.access").disabled = True
     sys.argv = [str(HERE / "__main__.py")]  # Streamlit looks for its configuration and static files beside the launcher.
     options: dict[str, Any] = {"server.address": host, "server.port": port, "logger.level": "warning"}
-    if host in _LOOPBACK:
-        options["server.allowedHosts"] = ["127.0.0.1", "localhost", "[::1]"]
-    st.App(HERE / "app.py", middleware=[Middleware(SecurityHeaders)], on_script_error=report).run(config=options)
+    public = urlsplit(os.environ.get("SPANLEDGER_PUBLIC_URL", "")).hostname
+    names = [public] if public else []
+    secrets: dict[str, Any] = {}
+    if sign_in is not None:
+        names += people.hosts(sign_in)
+        secrets["auth"] = dict(sign_in.auth)
+    if allowed := allowed_hosts(host, names):
+        options["server.allowedHosts"] = allowed
+    around = [Middleware(SecurityHeaders), *([Middleware(WayBack)] if sign_in is not None else [])]
+    app = st.App(HERE / "app.py", middleware=around, on_script_error=report, secrets=secrets)
+    app.run(config=options)

@@ -72,6 +72,7 @@ RULES: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/api/v1/keys"): Rule("admin"),
     ("POST", "/api/v1/keys"): _CHANGE,
     ("POST", "/api/v1/keys/{key_id}/rotate"): _CHANGE,
+    ("PATCH", "/api/v1/keys/{key_id}"): _CHANGE,
     ("DELETE", "/api/v1/keys/{key_id}"): _CHANGE,
     ("GET", "/api/v1/audit"): Rule("admin"),
     ("GET", "/api/v1/audit/verify"): Rule("admin"),

@@ -5,12 +5,15 @@ waits only when nothing waits, so that requests reach the store in the order of 
 """
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+import time
+from collections.abc import Awaitable, Iterator, Sequence
+from contextlib import contextmanager
 
 import orjson
 
 from spanledger_collector.api.services import Services
 from spanledger_collector.errors import Overloaded, StoreUnavailable
+from spanledger_collector.governance.keys import Access
 from spanledger_collector.ingest.intake import JSON
 from spanledger_collector.ingest.judgements import FEEDBACK_FIELDS, Judgement, read_judgement
 from spanledger_collector.ingest.logs import LogParcel
@@ -50,11 +53,36 @@ def check_load(parts: Services, size: int) -> None:
         raise Overloaded("Too much is waiting to be stored; send it again in a second.")
 
 
-async def accept_traces(parts: Services, body: Awaitable[bytes], kind: str, encoding: str, project: str) -> tuple[int, str]:
+def admit_export(parts: Services, access: Access, size: int) -> None:
+    """The same for an export, which counts against the quota of its key.
+
+    Raises:
+        QuotaExceeded: the key has sent as much as it may for now.
+        Overloaded: too much is being worked on, or the disk is nearly full.
+    """
+    parts.quotas.check(access, time.monotonic())
+    admit(parts, size)
+
+
+@contextmanager
+def _charged(parts: Services, access: Access, count: int) -> Iterator[None]:
+    """Take what a request holds from its key's quota; give it back if it cannot be kept, since it will come again."""
+    parts.quotas.take(access, count, time.monotonic())
+    try:
+        yield
+    except BaseException:
+        parts.quotas.give_back(access, count)
+        raise
+
+
+async def accept_traces(
+    parts: Services, access: Access, body: Awaitable[bytes], kind: str, encoding: str, project: str
+) -> tuple[int, str]:
     """Keep the spans of an export request; when it returns they are durable.
 
     Args:
         parts: The collector.
+        access: Of the key that sends them.
         body: The request's body, which may still be on its way.
         kind: Its media type.
         encoding: Its content encoding.
@@ -75,18 +103,20 @@ async def accept_traces(parts: Services, body: Awaitable[bytes], kind: str, enco
         parts.open_bytes += size
         with parts.settler.flights.receiving() as received_at:
             parcel, rejected = await _decode(parts, read, kind, encoding, project, received_at)
-            parts.counters.add("spanledger_spans_received_total", (len(parcel.rows) if parcel else 0) + sum(rejected.values()))
-            for reason, count in rejected.items():
-                parts.counters.add("spanledger_spans_rejected_total", count, reason=reason)
-            commit = None
-            if parcel is not None and not parts.is_store_away:
-                commit = asyncio.ensure_future(parts.writer.commit(parcel))
-                await asyncio.sleep(0)
-            parts.writer.closed()
-            is_open = False
-            if parcel is not None:
-                request = Waiting(TRACES, project, kind, encoding, received_at, len(parcel.rows), read)
-                await _commit_or_wait(parts, commit, parcel, request)
+            received = (len(parcel.rows) if parcel else 0) + sum(rejected.values())
+            with _charged(parts, access, received):
+                parts.counters.add("spanledger_spans_received_total", received)
+                for reason, count in rejected.items():
+                    parts.counters.add("spanledger_spans_rejected_total", count, reason=reason)
+                commit = None
+                if parcel is not None and not parts.is_store_away:
+                    commit = asyncio.ensure_future(parts.writer.commit(parcel))
+                    await asyncio.sleep(0)
+                parts.writer.closed()
+                is_open = False
+                if parcel is not None:
+                    request = Waiting(TRACES, project, kind, encoding, received_at, len(parcel.rows), read)
+                    await _commit_or_wait(parts, commit, parcel, request)
     finally:
         parts.open_bytes -= size
         if is_open:
@@ -144,7 +174,9 @@ async def store_traces(parts: Services, request: Waiting) -> tuple[int, int]:
     return len(parcel.rows), parcel.refused
 
 
-async def accept_logs(parts: Services, body: Awaitable[bytes], kind: str, encoding: str, project: str) -> tuple[int, str]:
+async def accept_logs(
+    parts: Services, access: Access, body: Awaitable[bytes], kind: str, encoding: str, project: str
+) -> tuple[int, str]:
     """Keep what log records say of spans; when it returns it is durable. Returns how many were refused, and why.
 
     Raises:
@@ -159,8 +191,9 @@ async def accept_logs(parts: Services, body: Awaitable[bytes], kind: str, encodi
         with parts.settler.flights.receiving() as received_at:
             request = Waiting(LOGS, project, kind, encoding, received_at, 0, read)
             parcel = await _read_logs(parts, request)
-            parts.counters.add("spanledger_logs_received_total", parcel.count)
-            await _store_or_wait(parts, request, parcel)
+            with _charged(parts, access, parcel.count):
+                parts.counters.add("spanledger_logs_received_total", parcel.count)
+                await _store_or_wait(parts, request, parcel)
     finally:
         parts.open_bytes -= size
     return 0, ""

@@ -11,14 +11,18 @@ from fastapi import APIRouter, Body, Query
 from spanledger_collector.api.services import AccessDep, ProjectDep, Services, ServicesDep
 from spanledger_collector.errors import InvalidQuestion, NotFound
 from spanledger_collector.governance.keys import SCOPES, Key, new_key
+from spanledger_collector.governance.quotas import QUOTA_MAX
 from spanledger_collector.store.key_book import write_key
 from spanledger_schema.query import parse_time
 
 router = APIRouter(prefix="/api/v1", tags=["Governance"])
 
 _ROTATION_S = 86_400.0
-_EXAMPLE = {"name": "support-bot", "scopes": ["ingest", "feedback"], "expires_at": "2027-11-01T00:00:00Z"}
+_QUOTA = "quota_spans_per_minute"
+_FIELDS = ("name", "scopes", "expires_at", "project", _QUOTA)
+_EXAMPLE = {"name": "support-bot", "scopes": ["ingest", "feedback"], "expires_at": "2027-11-01T00:00:00Z", _QUOTA: 60_000}
 KeyBody = Annotated[dict[str, Any], Body(examples=[_EXAMPLE])]
+ChangeBody = Annotated[dict[str, Any], Body(examples=[{_QUOTA: 120_000}, {_QUOTA: None}])]
 
 
 @router.get("/me", summary="Who am I?")
@@ -43,9 +47,8 @@ def get_keys(parts: ServicesDep) -> dict[str, Any]:
 @router.post("/keys", summary="Make a key", status_code=201)
 def post_key(raw: KeyBody, parts: ServicesDep, project: ProjectDep, access: AccessDep) -> dict[str, Any]:
     """Make a key for a project (header, or `project`). The answer has the key itself, which is not shown again."""
-    unknown = sorted(map(str, set(raw) - {"name", "scopes", "expires_at", "project"}))
-    if unknown:
-        raise InvalidQuestion(f"A key has no field {unknown[0][:60]!r}; there are: name, scopes, expires_at, project.")
+    if unknown := sorted(map(str, set(raw) - set(_FIELDS))):
+        raise InvalidQuestion(f"A key has no field {unknown[0][:60]!r}; there are: {', '.join(_FIELDS)}.")
     scopes = raw.get("scopes")
     if not isinstance(scopes, list) or not scopes or not all(scope in SCOPES for scope in scopes):
         raise InvalidQuestion(f"scopes is a list of some of: {', '.join(SCOPES)}.")
@@ -56,7 +59,8 @@ def post_key(raw: KeyBody, parts: ServicesDep, project: ProjectDep, access: Acce
     if not isinstance(where, str) or not 1 <= len(where) <= 100 or not where.isprintable():
         raise InvalidQuestion("project is a name of 1 to 100 printable characters.")
     expires = parse_time(raw.get("expires_at"), "expires_at")
-    key, secret = new_key(where, name, scopes, time.time_ns(), int(expires.timestamp() * 1e9) if expires else 0)
+    expires_at = int(expires.timestamp() * 1e9) if expires else 0
+    key, secret = new_key(where, name, scopes, time.time_ns(), expires_at, _quota(raw.get(_QUOTA)))
     if parts.doorkeeper.is_keyless and "admin" not in key.scopes:
         raise InvalidQuestion("The first key needs the scope admin: from then on every request needs a key, this one too.")
     _write(parts, key, access.actor, "key made")
@@ -70,14 +74,24 @@ def post_rotate(
     access: AccessDep,
     overlap_s: Annotated[float, Query(ge=0, le=30 * 86_400, description="How long the old key goes on.")] = _ROTATION_S,
 ) -> dict[str, Any]:
-    """Make a key with the same project and scopes; the old one ends when the overlap is over, so that both live for a while."""
+    """Make a key with the same project, scopes and quota; the old one ends when the overlap is over: both live for a while."""
     old = _find(parts, key_id)
     now_ns = time.time_ns()
     end = now_ns + int(overlap_s * 1e9)
-    key, secret = new_key(old.project, old.name, old.scopes, now_ns, 0)
+    key, secret = new_key(old.project, old.name, old.scopes, now_ns, quota=old.quota)
     _write(parts, key, access.actor, "key made")
     _write(parts, replace(old, expires_at=min(end, old.expires_at) if old.expires_at else end), access.actor, "key ends")
     return {**_show(key, 0), "key": secret}
+
+
+@router.patch("/keys/{key_id}", summary="Change a key's quota")
+def patch_key(key_id: str, raw: ChangeBody, parts: ServicesDep, access: AccessDep) -> dict[str, Any]:
+    """Set how many spans and log records a minute a key may send; null is as many as it likes. It counts from now on."""
+    if set(raw) != {_QUOTA}:
+        raise InvalidQuestion(f"Of a key only {_QUOTA} can be changed; for the rest make another.")
+    key = replace(_find(parts, key_id), quota=_quota(raw[_QUOTA]))
+    _write(parts, key, access.actor, "quota set")
+    return _show(key, 0)
 
 
 @router.delete("/keys/{key_id}", summary="Revoke a key")
@@ -126,10 +140,22 @@ def _find(parts: Services, key_id: str) -> Key:
     return found
 
 
+def _quota(given: object) -> int:
+    if given is None:
+        return 0
+    if not isinstance(given, int) or isinstance(given, bool) or not 1 <= given <= QUOTA_MAX:
+        raise InvalidQuestion(f"{_QUOTA} is a whole number from 1 to {QUOTA_MAX:,}, or null for no limit.")
+    return given
+
+
 def _write(parts: Services, key: Key, actor: str, action: str) -> None:
-    parts.audit.write(actor, action, key.project, key.key_id, {"name": key.name, "scopes": sorted(key.scopes)})
+    parts.audit.write(actor, action, key.project, key.key_id, _detail(key))
     write_key(parts.store, key)
     parts.ring.reload()
+
+
+def _detail(key: Key) -> dict[str, Any]:
+    return {"name": key.name, "scopes": sorted(key.scopes), _QUOTA: key.quota or None}
 
 
 def _show(key: Key, used: int) -> dict[str, Any]:
@@ -144,6 +170,7 @@ def _show(key: Key, used: int) -> dict[str, Any]:
         "created_at": _iso(key.created_at),
         "expires_at": _iso(key.expires_at) if key.expires_at else None,
         "last_used_at": _iso(used) if used else None,
+        _QUOTA: key.quota or None,
     }
 
 

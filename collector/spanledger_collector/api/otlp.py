@@ -9,16 +9,17 @@ from fastapi import APIRouter, Depends, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from spanledger_collector.api.exports import accept_logs, accept_traces, admit, check_load
+from spanledger_collector.api.exports import accept_logs, accept_traces, admit_export, check_load
 from spanledger_collector.api.problems import rpc_code
-from spanledger_collector.api.services import ProjectDep, Services, ServicesDep
+from spanledger_collector.api.services import AccessDep, ProjectDep, Services, ServicesDep
 from spanledger_collector.errors import BadRequest, Overloaded, PayloadTooLarge, SpanledgerError, UnsupportedMedia
+from spanledger_collector.governance.keys import Access
 from spanledger_collector.ingest import otlp
 from spanledger_collector.ingest.intake import JSON, PROTOBUF
 
 router = APIRouter(tags=["OTLP"])
 
-Accept = Callable[[Services, Awaitable[bytes], str, str, str], Awaitable[tuple[int, str]]]
+Accept = Callable[[Services, Access, Awaitable[bytes], str, str, str], Awaitable[tuple[int, str]]]
 
 _BODY_S_MAX = 60
 
@@ -88,11 +89,13 @@ def _status(error: SpanledgerError, kind: str) -> Response:
     return Response(otlp.status_message(code, error.detail), error.status, headers, PROTOBUF)
 
 
-async def _export(request: Request, parts: Services, project: str, kind: str, accept: Accept, field: str) -> Response:
+async def _export(
+    request: Request, parts: Services, access: Access, project: str, kind: str, accept: Accept, field: str
+) -> Response:
     encoding = request.headers.get("content-encoding", "")
     try:
-        admit(parts, 0)
-        rejected, message = await accept(parts, read_body(request, parts), kind, encoding, project)
+        admit_export(parts, access, 0)
+        rejected, message = await accept(parts, access, read_body(request, parts), kind, encoding, project)
     except SpanledgerError as error:
         if not isinstance(error, Overloaded):
             parts.counters.add("spanledger_requests_refused_total", reason=error.code)
@@ -101,15 +104,15 @@ async def _export(request: Request, parts: Services, project: str, kind: str, ac
 
 
 @router.post("/v1/traces", summary="Store spans", response_class=Response)
-async def traces(request: Request, parts: ServicesDep, project: ProjectDep, kind: KindDep) -> Response:
+async def traces(request: Request, parts: ServicesDep, access: AccessDep, project: ProjectDep, kind: KindDep) -> Response:
     """OTLP `ExportTraceServiceRequest`, protobuf or JSON, gzip or not. 200 means that the accepted spans are on disk."""
-    return await _export(request, parts, project, kind, accept_traces, "rejectedSpans")
+    return await _export(request, parts, access, project, kind, accept_traces, "rejectedSpans")
 
 
 @router.post("/v1/logs", summary="Store what log records say of spans", response_class=Response)
-async def logs(request: Request, parts: ServicesDep, project: ProjectDep, kind: KindDep) -> Response:
+async def logs(request: Request, parts: ServicesDep, access: AccessDep, project: ProjectDep, kind: KindDep) -> Response:
     """OTLP `ExportLogsServiceRequest`. Content, evaluations and users are joined to their spans; usage is never counted."""
-    return await _export(request, parts, project, kind, accept_logs, "rejectedLogRecords")
+    return await _export(request, parts, access, project, kind, accept_logs, "rejectedLogRecords")
 
 
 @router.post("/v1/metrics", summary="Refuse metrics politely", response_class=Response)

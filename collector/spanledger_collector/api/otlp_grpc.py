@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Callable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
-from spanledger_collector.api.exports import accept_logs, accept_traces, admit
+from spanledger_collector.api.exports import accept_logs, accept_traces, admit_export
 from spanledger_collector.api.guard import project_of
 from spanledger_collector.api.services import Services, project_named
 from spanledger_collector.errors import CannotStart, NotAllowed, SpanledgerError
+from spanledger_collector.governance.keys import Access
 from spanledger_collector.ingest import otlp
 from spanledger_collector.ingest.intake import PROTOBUF
 from spanledger_schema.semconv import PROJECT_HEADER
@@ -26,7 +27,7 @@ _TAKEN: Final = (
 _CODES: Final = {400: 3, 401: 16, 403: 7, 413: 3, 415: 3, 422: 3, 429: 8, 503: 14}
 """`grpc.StatusCode` by HTTP status; what may be sent again is UNAVAILABLE, and RESOURCE_EXHAUSTED with a delay."""
 
-Accept = Callable[[Services, Awaitable[bytes], str, str, str], Awaitable[tuple[int, str]]]
+Accept = Callable[[Services, Access, Awaitable[bytes], str, str, str], Awaitable[tuple[int, str]]]
 
 
 def check_grpc(host: str, port: int) -> None:
@@ -94,15 +95,23 @@ class GrpcServer:
                     raise NotAllowed("This key may not do that; it needs the scope ingest.")
                 wanted = metadata.get(PROJECT_HEADER)
                 project = project_named(project_of(access, None if wanted is None else str(wanted)))
-                rejected, message = await accept(self._parts, _ready(self._parts, body), PROTOBUF, "", project)
+                rejected, message = await accept(self._parts, access, _ready(self._parts, access, body), PROTOBUF, "", project)
             except SpanledgerError as error:
                 self._parts.counters.add("spanledger_requests_refused_total", reason=error.code)
-                await context.abort(self._codes[_CODES.get(error.status, 13)], error.detail)
+                await context.abort(self._codes[_CODES.get(error.status, 13)], error.detail, _details(error))
             return otlp.export_response(field, rejected, message)
 
         return export
 
 
-async def _ready(parts: Services, body: bytes) -> bytes:
-    admit(parts, len(body))
+async def _ready(parts: Services, access: Access, body: bytes) -> bytes:
+    admit_export(parts, access, len(body))
     return body
+
+
+def _details(error: SpanledgerError) -> tuple[tuple[str, bytes], ...]:
+    """The trailer that tells an exporter when to send again; without it RESOURCE_EXHAUSTED means never."""
+    if error.retry_after_s is None:
+        return ()
+    code = _CODES.get(error.status, 13)
+    return (("grpc-status-details-bin", otlp.status_message(code, error.detail, error.retry_after_s)),)

@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from spanledger_collector.alerts.loop import Evaluator
 from spanledger_collector.errors import BadRequest
 from spanledger_collector.governance.keys import Access
+from spanledger_collector.governance.quotas import Quotas
 from spanledger_collector.ingest.account import Account
 from spanledger_collector.ingest.intake import Intake
 from spanledger_collector.ingest.writer import Writer
@@ -57,6 +58,7 @@ class Services:
     sweeper: Sweeper
     manifest: Manifest
     opening: Opening
+    quotas: Quotas = field(default_factory=Quotas)
     decode_pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "decode"))
     open_bytes: int = 0
     is_store_away: bool = False

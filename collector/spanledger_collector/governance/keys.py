@@ -31,7 +31,7 @@ _KEY: Final = re.compile(r"sl_([0-9a-z]{10})_([A-Za-z0-9_-]{43})")
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key as it is kept. Times are nanoseconds since 1970; `expires_at` 0 is never."""
+    """A key as it is kept. Times are nanoseconds since 1970, `quota` spans and log records a minute; 0 is never, and no limit."""
 
     key_id: str
     project: str
@@ -41,6 +41,7 @@ class Key:
     created_at: int
     expires_at: int = 0
     is_revoked: bool = False
+    quota: int = 0
 
     def holds(self, now_ns: int) -> bool:
         """Whether it may still be used."""
@@ -49,12 +50,13 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a request may do: its scopes, the project that it is bound to (None: any), and who it is, for the audit log."""
+    """What a request may do: its scopes, the project that it is bound to (None: any), how much it may send, and who it is."""
 
     actor: str
     scopes: frozenset[str]
     project: str | None = None
     name: str = ""
+    quota: int = 0
 
     def may(self, scope: str) -> bool:
         """Whether a scope is granted; admin grants all but to act for others, which a key must have been given by name."""
@@ -87,7 +89,7 @@ KEYLESS: Final = Access("loopback", EVERYTHING - {"act_for"})
 BOOTSTRAP: Final = Access("bootstrap", EVERYTHING, name="bootstrap")
 
 
-def new_key(project: str, name: str, scopes: Iterable[str], now_ns: int, expires_at: int = 0) -> tuple[Key, str]:
+def new_key(project: str, name: str, scopes: Iterable[str], now_ns: int, expires_at: int = 0, quota: int = 0) -> tuple[Key, str]:
     """Make a key.
 
     Returns:
@@ -96,7 +98,8 @@ def new_key(project: str, name: str, scopes: Iterable[str], now_ns: int, expires
     """
     key_id = "".join(secrets.choice("0123456789abcdefghijklmnopqrstuvwxyz") for _ in range(10))
     secret = secrets.token_urlsafe(32)
-    return Key(key_id, project, name, frozenset(scopes), digest_of(secret), now_ns, expires_at), f"sl_{key_id}_{secret}"
+    key = Key(key_id, project, name, frozenset(scopes), digest_of(secret), now_ns, expires_at, quota=quota)
+    return key, f"sl_{key_id}_{secret}"
 
 
 def split_key(given: str) -> tuple[str, str] | None:

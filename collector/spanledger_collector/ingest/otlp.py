@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
+from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
@@ -364,9 +365,14 @@ def export_response(field: str, rejected: int, message: str) -> bytes:
     return bytes(response.SerializeToString())
 
 
-def status_message(code: int, message: str) -> bytes:
-    """A `google.rpc.Status` in protobuf."""
-    return bytes(Status(code=code, message=message).SerializeToString())
+def status_message(code: int, message: str, retry_after_s: int | None = None) -> bytes:
+    """A `google.rpc.Status` in protobuf, with when to send the same again where that may help."""
+    status = Status(code=code, message=message)
+    if retry_after_s is not None:
+        retry = RetryInfo()
+        retry.retry_delay.seconds = retry_after_s
+        status.details.add().Pack(retry)
+    return bytes(status.SerializeToString())
 
 
 def count_data_points(body: bytes) -> int:

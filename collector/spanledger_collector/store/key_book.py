@@ -25,6 +25,7 @@ _FIELDS: Final[Fields] = (
     ("expires_at", "time"),
     ("is_revoked", "u8"),
     ("version", "u64"),
+    ("quota_spans_per_minute", "u64"),
 )
 
 
@@ -37,8 +38,8 @@ def read_keys(store: Store) -> list[Key]:
     columns = ", ".join(name for name, _ in _FIELDS)
     newest: dict[str, Key] = {}
     for row in rows_from(store.read(f"SELECT {columns} FROM keys ORDER BY version"), _FIELDS, tuple):
-        key_id, project, name, scopes, digest, created_at, expires_at, is_revoked, _ = row
-        newest[key_id] = Key(key_id, project, name, frozenset(scopes), digest, created_at, expires_at, bool(is_revoked))
+        key_id, project, name, scopes, digest, created_at, expires_at, is_revoked, _, quota = row
+        newest[key_id] = Key(key_id, project, name, frozenset(scopes), digest, created_at, expires_at, bool(is_revoked), quota)
     return sorted(newest.values(), key=lambda key: (key.created_at, key.key_id))
 
 
@@ -58,6 +59,7 @@ def write_key(store: Store, key: Key) -> None:
         key.expires_at,
         int(key.is_revoked),
         CLOCK.now_ns(),
+        key.quota,
     )
     store.insert("keys", table([row], _FIELDS), "keys")
 
@@ -130,7 +132,8 @@ class KeyRing:
         if key is None or not is_same(digest_of(parts[1]), key.digest) or not key.holds(now_ns):
             return None
         self._last_used[key.key_id] = now_ns
-        return Access(f"key:{key.key_id}", key.scopes, None if "admin" in key.scopes else key.project, key.name)
+        project = None if "admin" in key.scopes else key.project
+        return Access(f"key:{key.key_id}", key.scopes, project, key.name, key.quota)
 
     def must_be_known(self) -> None:
         """Make sure that somebody can say which keys there are.
@@ -154,7 +157,7 @@ class KeyRing:
 
     def _write_cache(self) -> None:
         keys = [
-            [key.key_id, key.project, sorted(key.scopes), key.digest, key.expires_at, key.is_revoked]
+            [key.key_id, key.project, sorted(key.scopes), key.digest, key.expires_at, key.is_revoked, key.quota]
             for key in self._keys.values()
         ]
         draft = self._cache.with_suffix(".new")
@@ -170,7 +173,7 @@ class KeyRing:
         """Take the keys from the cache, where there is one."""
         try:
             rows = json.loads(self._cache.read_text())
-            keys = [Key(row[0], row[1], "", frozenset(row[2]), row[3], 0, row[4], bool(row[5])) for row in rows]
+            keys = [Key(row[0], row[1], "", frozenset(row[2]), row[3], 0, row[4], bool(row[5]), row[6]) for row in rows]
         except (OSError, ValueError, LookupError, TypeError):
             return
         self._keys = {key.key_id: key for key in keys}

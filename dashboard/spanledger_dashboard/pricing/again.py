@@ -11,7 +11,7 @@ import streamlit as st
 from spanledger.client import ClientError
 from spanledger_dashboard import data, tables
 from spanledger_dashboard import format as fmt
-from spanledger_dashboard.cards import card, empty, problem, when
+from spanledger_dashboard.cards import allowed, card, empty, problem, when
 from spanledger_dashboard.scope import Scope
 from spanledger_dashboard.state import iso
 from spanledger_dashboard.untrusted import badge_label, label
@@ -29,16 +29,20 @@ def draw(here: Scope) -> None:
     with card(
         "Price history again", "With the prices that are known now. First see what would change; nothing changes until you say so"
     ):
-        with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
-            since = st.selectbox("Calls of", list(SINCE), index=1, key="p_since", bind="query-params", width=180)
-            model = st.text_input("Model", key="p_again", bind="query-params", width=200, placeholder="any, or gpt-4o*").strip()
-            if st.button("Show what would change", icon=":material/preview:", type="primary", key="reprice_try"):
-                _begin(here, since, model, is_dry_run=True)
-        chosen = st.session_state.get(_SHOWN)
-        if chosen:
+        if allowed("admin", "price history again") and (chosen := _ask(here)):
             _watch(here, chosen)
     with card("What was priced again", "The newest first; trials changed nothing"):
         _past(here)
+
+
+def _ask(here: Scope) -> str | None:
+    with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
+        since = st.selectbox("Calls of", list(SINCE), index=1, key="p_since", bind="query-params", width=180)
+        model = st.text_input("Model", key="p_again", bind="query-params", width=200, placeholder="any, or gpt-4o*").strip()
+        if st.button("Show what would change", icon=":material/preview:", type="primary", key="reprice_try"):
+            _begin(here, since, model, is_dry_run=True)
+    chosen: str | None = st.session_state.get(_SHOWN)
+    return chosen
 
 
 def _begin(here: Scope, since: str | None, model: str, *, is_dry_run: bool) -> None:

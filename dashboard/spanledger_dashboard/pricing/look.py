@@ -9,7 +9,7 @@ import streamlit as st
 from spanledger.client import ClientError
 from spanledger_dashboard import data, tables
 from spanledger_dashboard.billing import unpriced
-from spanledger_dashboard.cards import card, empty, problem
+from spanledger_dashboard.cards import allowed, card, empty, problem
 from spanledger_dashboard.pricing import own
 from spanledger_dashboard.pricing.words import named, stepped, unit
 from spanledger_dashboard.scope import Scope
@@ -89,7 +89,7 @@ def _unpriced(here: Scope, found: Sequence[Mapping[str, Any]]) -> None:
             return
         if found[row]["reason"] in WITHOUT_USAGE:
             st.caption("These calls say nothing of what they used: no price would tell their cost.")
-        elif own.start(found[row]["model"], found[row]["provider"]):
+        elif allowed("admin", "set a price") and own.start(found[row]["model"], found[row]["provider"]):
             st.rerun()
 
 

@@ -8,7 +8,7 @@ import streamlit as st
 
 from spanledger.client import ClientError
 from spanledger_dashboard import data, tables
-from spanledger_dashboard.cards import card, empty, problem
+from spanledger_dashboard.cards import allowed, card, empty, problem
 from spanledger_dashboard.pricing.form import form
 from spanledger_dashboard.pricing.words import describe
 from spanledger_dashboard.scope import Scope
@@ -78,7 +78,7 @@ def _list(here: Scope, prices: Sequence[Mapping[str, Any]]) -> None:
                 "None yet: what the lists say is what counts. Set one for a negotiated discount, a model of your own, "
                 "a deployment's name, a tool or a retrieval."
             )
-        if st.button("New price", icon=":material/add:", type="primary", key="price_new"):
+        if allowed("admin", "set prices") and st.button("New price", icon=":material/add:", type="primary", key="price_new"):
             st.session_state.pop(_DRAFT, None)
             st.query_params[CHOSEN] = NEW
             st.session_state[_ROUND] = st.session_state.get(_ROUND, 0) + 1
@@ -124,9 +124,12 @@ def edit(here: Scope, known: Mapping[str, Any] | None) -> None:
         )
         for text in missing:
             st.caption(label(text, 200))
+        is_mine = allowed("admin", "save a price")
         with st.container(horizontal=True, gap="small"):
-            save = st.button("Save price", type="primary", icon=":material/save:", disabled=bool(missing), key="price_save")
-            retire = known is not None and st.button("Retire", icon=":material/archive:", key="price_retire")
+            save = is_mine and st.button(
+                "Save price", type="primary", icon=":material/save:", disabled=bool(missing), key="price_save"
+            )
+            retire = is_mine and known is not None and st.button("Retire", icon=":material/archive:", key="price_retire")
             if st.button("Close", key="price_close"):
                 _close()
                 st.rerun()

@@ -9,7 +9,7 @@ import streamlit as st
 from spanledger.client import ClientError
 from spanledger_dashboard import data, tables
 from spanledger_dashboard.billing import price_source
-from spanledger_dashboard.cards import card, empty, problem
+from spanledger_dashboard.cards import allowed, card, empty, problem
 from spanledger_dashboard.pricing import own
 from spanledger_dashboard.pricing.words import named, stepped, unit
 from spanledger_dashboard.scope import Scope
@@ -55,7 +55,7 @@ def draw(here: Scope) -> None:
     if not found["periods"]:
         with card("No price"):
             st.text(shorten(found["explanation"] or found["reason"], 300))
-            if st.button("Set a price for it", icon=":material/add:", key="resolve_set"):
+            if allowed("admin", "set a price") and st.button("Set a price for it", icon=":material/add:", key="resolve_set"):
                 own.start(model, provider)
                 st.rerun()
         if st.query_params.get(own.CHOSEN) == own.NEW:

@@ -10,7 +10,7 @@ import streamlit as st
 from spanledger.client import ClientError
 from spanledger_dashboard import data, rule_form, scope, shape, tables
 from spanledger_dashboard import format as fmt
-from spanledger_dashboard.cards import card, empty, figure, problem, unit_of, when
+from spanledger_dashboard.cards import allowed, card, empty, figure, problem, unit_of, when
 from spanledger_dashboard.charts.alerts import backtest, group_name
 from spanledger_dashboard.rules import BLANK, FIELDS, look_back, problems, sentence, window_length
 from spanledger_dashboard.scope import Scope
@@ -100,7 +100,9 @@ def _list(here: Scope, rules: Sequence[Mapping[str, Any]]) -> None:
                 st.rerun()
         else:
             empty("No rule yet. A rule watches any measure and tells you when it crosses a threshold.")
-        if st.button("New rule", icon=":material/add:", type="primary", key="rule_new"):
+        if allowed("admin", "make or change rules") and st.button(
+            "New rule", icon=":material/add:", type="primary", key="rule_new"
+        ):
             st.query_params["a_rule"] = NEW
             st.session_state["_rules_round"] = st.session_state.get("_rules_round", 0) + 1
             st.rerun()
@@ -136,12 +138,15 @@ def _edit(here: Scope, known: Mapping[str, Any] | None) -> None:
         wrong = problems(rule)
         for text in wrong:
             st.caption(label(text, 200))
+        is_mine = allowed("admin", "save a rule")
         with st.container(horizontal=True, gap="small"):
-            save = st.button("Save rule", type="primary", icon=":material/save:", disabled=bool(wrong), key="rule_save")
+            save = is_mine and st.button(
+                "Save rule", type="primary", icon=":material/save:", disabled=bool(wrong), key="rule_save"
+            )
             if st.button("Cancel", key="rule_cancel"):
                 _close()
                 st.rerun()
-            if known is not None:
+            if is_mine and known is not None:
                 with st.popover("Delete", icon=":material/delete:"):
                     st.text("Its history stays. This cannot be undone.")
                     if st.button("Delete this rule", key="rule_delete"):

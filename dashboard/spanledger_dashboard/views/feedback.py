@@ -10,7 +10,7 @@ from spanledger.client import ClientError
 from spanledger_dashboard import data, export, scope, shape, tables
 from spanledger_dashboard import format as fmt
 from spanledger_dashboard.alert_lines import draw_thresholds
-from spanledger_dashboard.cards import card, empty, figure, kpi, problem, rows, when
+from spanledger_dashboard.cards import allowed, card, empty, figure, kpi, problem, rows, when
 from spanledger_dashboard.charts import bars, rates, series
 from spanledger_dashboard.intervals import wilson
 from spanledger_dashboard.links import go
@@ -217,10 +217,11 @@ def _negatives(here: Scope, answer: dict[str, Any] | ClientError, source: str) -
     found = [(item, given) for n, item in enumerate(items) for given in _negative_of(details[f"i{n}"], source)]
     if not found:
         empty(f"No negative judgement by a {source} in this range.")
+    nothing = "(no comment)" if allowed("read_content", "read comments") else "(comment not shown)"
     for n, (item, given) in enumerate(found):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             comment = given["comment"]
-            st.text(f"“{shorten(comment, _COMMENT)}”" if comment else "(no comment)", width="stretch")
+            st.text(f"“{shorten(comment, _COMMENT)}”" if comment else nothing, width="stretch")
             if item["failure_mode"]:
                 st.badge(badge_label(item["failure_mode"].replace("_", " ")), color="orange")
             at = fmt.moment(when(given["time"]), here.zone)

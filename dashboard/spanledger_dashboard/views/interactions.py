@@ -108,9 +108,10 @@ def _list(here: Scope) -> None:
     if isinstance(got, ClientError):
         problem(got, "the interactions", "list")
         return
+    everything = data.all_interactions(here.project, params, EXPORT_MAX)
     export.offer(
         "Interactions",
-        lambda: records(data.all_interactions(here.project, params, EXPORT_MAX)),
+        lambda: records(everything()),
         f"All that match, in this order; at most {EXPORT_MAX:,}.",
     )
     table(got["items"], here, key="interactions", height=HEIGHT if len(got["items"]) > ROWS else None)

@@ -30,12 +30,13 @@ def list_keys(as_json: AsJson = False, url: Url = None) -> None:
             ", ".join(key["scopes"]),
             key["state"],
             key["expires_at"] or "never",
+            f"{key['quota_spans_per_minute']:,}/min" if key["quota_spans_per_minute"] else "none",
             key["last_used_at"] or "not since the start",
         ]
         for key in found
     ]
     if rows:
-        show_table(["id", "project", "name", "scopes", "state", "expires", "last used"], rows)
+        show_table(["id", "project", "name", "scopes", "state", "expires", "quota", "last used"], rows)
     else:
         warn("no keys yet: the collector listens on this machine only")
 
@@ -47,12 +48,16 @@ def create_key(
     ],
     name: Annotated[str, typer.Option("--name", "-n", help="What it is for.")] = "",
     expires_in: Annotated[str | None, typer.Option("--expires-in", help="Such as 90d; without it never.")] = None,
+    quota: Annotated[
+        int | None,
+        typer.Option("--quota-spans-per-minute", min=1, help="Most spans and log records a minute; without it no limit."),
+    ] = None,
     as_json: AsJson = False,
     url: Url = None,
     project: Project = None,
 ) -> None:
     """Make a key for a project; it is shown once."""
-    body: dict[str, Any] = {"name": name, "scopes": scope}
+    body: dict[str, Any] = {"name": name, "scopes": scope, "quota_spans_per_minute": quota}
     if expires_in is not None:
         body["expires_at"] = (datetime.now(UTC) + parse_duration(expires_in)).isoformat()
     with connect(url, project) as client:
@@ -71,6 +76,22 @@ def rotate_key(
     with connect(url, None) as client:
         path = f"/api/v1/keys/{key_id}/rotate"
         _show_new(client.call("POST", path, parameters={"overlap_s": str(seconds)}), as_json)
+
+
+@keys.command("quota")
+def set_quota(
+    key_id: KeyId,
+    spans_per_minute: Annotated[int, typer.Argument(min=0, help="Most spans and log records a minute; 0 for no limit.")],
+    as_json: AsJson = False,
+    url: Url = None,
+) -> None:
+    """Set how much a key may send; it counts from now on."""
+    with connect(url, None) as client:
+        found = client.call("PATCH", f"/api/v1/keys/{key_id}", body={"quota_spans_per_minute": spans_per_minute or None})
+    if as_json:
+        show_json(found)
+    else:
+        warn(f"{found['id']} may send " + (f"{spans_per_minute:,} spans a minute" if spans_per_minute else "as much as it likes"))
 
 
 @keys.command("revoke")

@@ -56,6 +56,10 @@ class World:
     failing: dict[str, tuple[int, str]] = field(default_factory=dict)
     seen: list[tuple[str, str, Any]] = field(default_factory=list)
     lists: list[tuple[str, str, dict[str, list[str]]]] = field(default_factory=list)
+    keys: dict[str, tuple[str, ...]] | None = None
+    """Scopes by key; None: no key is asked for."""
+    people: list[tuple[str, str | None]] = field(default_factory=list)
+    """For whom each request came, with which scopes."""
 
     def frame(self) -> pl.DataFrame:
         """One row per interaction and model."""
@@ -491,6 +495,28 @@ def respond(world: World, method: str, path: str, params: dict[str, list[str]], 
     return 404, {"title": "Not found", "code": "not_found"}
 
 
+def _guard(world: World, headers: Any, path: str) -> tuple[int, Any] | None:
+    """What the collector's guard says to a request, and who it is."""
+    if world.keys is None:
+        every = ["ingest", "feedback", "read", "read_content", "review", "admin"]
+        me = {"actor": "loopback", "name": "", "project": None, "scopes": every, "is_keyless": True}
+        return (200, me) if path == "/api/v1/me" else None
+    scopes = world.keys.get(str(headers.get("authorization")).removeprefix("Bearer "))
+    if scopes is None:
+        return 401, {"title": "A key is needed", "code": "unauthorized", "detail": "Send a valid key."}
+    person, wanted = headers.get("x-spanledger-person"), headers.get("x-spanledger-person-scopes")
+    if person is not None:
+        world.people.append((unquote(person), wanted))
+        if "act_for" not in scopes:
+            return 403, {"title": "Not allowed", "code": "forbidden", "detail": "This key may not act for people."}
+        scopes = tuple(scope for scope in (wanted or "").split() if scope in scopes or "admin" in scopes)
+    if path == "/api/v1/me":
+        return 200, {"actor": "key:0", "name": "the key", "project": None, "scopes": list(scopes), "is_keyless": False}
+    return (
+        None if "read" in scopes or "admin" in scopes else (403, {"title": "Not allowed", "detail": "It needs the scope read."})
+    )
+
+
 def _handler(world: World) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -502,7 +528,8 @@ def _handler(world: World) -> type[BaseHTTPRequestHandler]:
             world.seen.append((self.command, url.path, body))
             params = parse_qs(url.query, keep_blank_values=True)
             world.lists.append((self.command, url.path, params))
-            status, out = respond(world, self.command, url.path, params, body)
+            refused = _guard(world, self.headers, url.path)
+            status, out = refused or respond(world, self.command, url.path, params, body)
             payload = b"" if out is None else out if isinstance(out, bytes) else json.dumps(out, default=str).encode()
             self.send_response(status)
             self.send_header(
