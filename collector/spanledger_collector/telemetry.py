@@ -18,6 +18,8 @@ _HELP = {
     "spanledger_requests_spooled_total": "Requests that wait, or waited, on disk for the store, by route.",
     "spanledger_spool_bytes": "Bytes of requests that wait for the store.",
     "spanledger_spans_rejected_total": "Spans refused, by reason.",
+    "spanledger_spans_denied_total": "Spans refused by a data rule of their project.",
+    "spanledger_logs_denied_total": "Log records refused by a data rule of their project.",
     "spanledger_logs_received_total": "Log records in requests that were read.",
     "spanledger_requests_refused_total": "Requests refused as a whole, by reason.",
     "spanledger_feedback_stored_total": "Judgements stored.",

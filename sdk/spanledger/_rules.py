@@ -47,8 +47,10 @@ class DataRules:
 
     def action(self, attributes: Mapping[str, Any]) -> Action | None:
         """The strictest action that the span's attributes call for; None if there is none."""
-        asked = (str(attributes.get(semconv.DATA_CLASS, "")), f"{_PURPOSE}{attributes.get(semconv.PURPOSE, '')}")
-        found = [action for name, action in self.rules if name in asked]
+        # As in the collector, case does not count: a slip of the pen must not undo a rule.
+        data_class, purpose = (str(attributes.get(key, "")).strip().casefold() for key in (semconv.DATA_CLASS, semconv.PURPOSE))
+        asked = (data_class, _PURPOSE + purpose)
+        found = [action for name, action in self.rules if name.casefold() in asked]
         return min(found, key=ACTIONS.index, default=None)
 
 

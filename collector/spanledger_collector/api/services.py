@@ -24,6 +24,7 @@ from spanledger_collector.store.opening import Opening
 from spanledger_collector.store.project_book import Sweeper
 from spanledger_collector.store.protocol import Store
 from spanledger_collector.store.room import Room
+from spanledger_collector.store.rule_book import RuleBook
 from spanledger_collector.store.spool import Spool
 from spanledger_collector.telemetry import Counters
 from spanledger_schema.semconv import DEFAULT_PROJECT, PROJECT_HEADER
@@ -46,6 +47,7 @@ class Services:
     spool: Spool
     account: Account
     ring: KeyRing
+    rules: RuleBook
     doorkeeper: "Doorkeeper"
     audit: AuditLog
     writer: Writer
