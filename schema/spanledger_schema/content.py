@@ -134,6 +134,7 @@ _RAW_CONTENT: Final = frozenset(
     {"messages", "content", "contents", "choices", "candidates", "system", "prompt", "input", "output"}
 )
 """Last steps of `llm.<provider>.<field>`, where LiteLLM keeps a provider's raw request and answer."""
+_NUMBER_PREFIXES: Final = ("llm.cost.", "llm.token_count.", "llm.usage.")
 _CONTENT_WORDS: Final = frozenset(
     {
         "answer",
@@ -194,7 +195,8 @@ def is_content(key: str) -> bool:
     if key in CONTENT_KEYS or key.startswith(CONTENT_PREFIXES):
         return True
     if key.startswith("llm."):
-        return key.count(".") == 2 and key.rpartition(".")[2] in _RAW_CONTENT
+        is_number = key.startswith(_NUMBER_PREFIXES)
+        return not is_number and key.count(".") == 2 and key.rpartition(".")[2] in _RAW_CONTENT
     return not key.startswith(_NAMING_PREFIXES) and key.rpartition(".")[2].lower() in _CONTENT_WORDS
 
 

@@ -60,7 +60,7 @@ def change_settings(store: Store, project: str, change: Callable[[ProjectSetting
     """
     with _CHANGING:
         settings = change(read_settings(store).get(project, ProjectSettings()))
-        body = {**settings.retention._asdict(), "data_rules": settings.rules}
+        body = {**settings.retention._asdict(), "data_rules": [list(rule) for rule in settings.rules]}
         now = CLOCK.now_ns()
         store.insert("projects", table([(project, orjson.dumps(body).decode(), now, now)], _FIELDS), "projects")
     return settings
