@@ -48,6 +48,7 @@ from spanledger_collector.store.audit_book import AuditLog
 from spanledger_collector.store.compact import Compactor
 from spanledger_collector.store.engine import ENGINE_FILE, check_engine, remember_engine
 from spanledger_collector.store.key_book import KeyRing
+from spanledger_collector.store.loss_book import LossBook
 from spanledger_collector.store.manifest import Manifest
 from spanledger_collector.store.migrate import migrate
 from spanledger_collector.store.open import open_store
@@ -137,6 +138,7 @@ def start(settings: Settings, store: Store | None = None) -> Services:
     is_shared = settings.clickhouse_url is not None
     try:
         folder = settings.data_dir / "spool"
+        losses = LossBook(store)
         rules = RuleBook(store, folder / f"rules-{store.name}.json", watches=is_shared)
         ring = KeyRing(store, folder / f"keys-{store.name}.json", watches=is_shared)
         audit = AuditLog(store, folder)
@@ -157,6 +159,7 @@ def start(settings: Settings, store: Store | None = None) -> Services:
         _open(opening, settings, ring, rules)
         ring.start()
         rules.start()
+        losses.start()
     except SpanledgerError:
         store.close()
         raise
@@ -166,7 +169,7 @@ def start(settings: Settings, store: Store | None = None) -> Services:
     writer = Writer(store, settler, counters, spool, rows_max=settings.group_rows_max, wait_s=settings.group_wait_s)
     writer.start()
     limits = {"decompressed_bytes_max": settings.decompressed_bytes_max, "spans_max": settings.request_spans_max}
-    intake = Intake(**limits, rules_of=rules.of)
+    intake = Intake(**limits, rules_of=rules.of, on_losses=losses.take)
     repricer = Repricer(store, settler, books)
     return Services(
         settings,
@@ -180,6 +183,7 @@ def start(settings: Settings, store: Store | None = None) -> Services:
         account,
         ring,
         rules,
+        losses,
         doorkeeper,
         audit,
         writer,
@@ -245,6 +249,7 @@ def stop(parts: Services) -> None:
     parts.books.stop()
     parts.ring.stop()
     parts.rules.stop()
+    parts.losses.stop()
     parts.spool.close()
     parts.store.close()
 

@@ -19,6 +19,7 @@ from spanledger_collector.settle.run import Settler
 from spanledger_collector.store.audit_book import AuditLog
 from spanledger_collector.store.compact import Compactor
 from spanledger_collector.store.key_book import KeyRing
+from spanledger_collector.store.loss_book import LossBook
 from spanledger_collector.store.manifest import Manifest
 from spanledger_collector.store.opening import Opening
 from spanledger_collector.store.project_book import Sweeper
@@ -48,6 +49,7 @@ class Services:
     account: Account
     ring: KeyRing
     rules: RuleBook
+    losses: LossBook
     doorkeeper: "Doorkeeper"
     audit: AuditLog
     writer: Writer

@@ -26,6 +26,7 @@ _NUMBERS: Final = (
     ("interactions", "start_time"),
     ("span_notes", "time"),
     ("feedback", "created_at"),
+    ("sdk_losses", "seen_at"),
 )
 _CONTENT: Final = (("span_content", "start_time"),)
 _EVERY_S: Final = 3_600.0
