@@ -138,10 +138,8 @@ def _lost(app: str | None, losses: Sequence[tuple[datetime, str, int]], zone: st
     why = fmt.listing([shorten(loss_reason(reason).words) for reason in names])
     who = f"The SDK of {shorten(app, 30)} dropped" if app else "An SDK dropped"
     first = fmt.moment(min(at for at, _, _ in losses), zone)
-    return Item(
     lost_words = f"{who} {fmt.plural(sum(counts.values()), 'span')} since {first}: {why}"
     return Item(f"{lost_words}. The command “spanledger doctor” says what to do.")
-    )
 
 
 def lost_read(here: Scope) -> Callable[[], Any]:
