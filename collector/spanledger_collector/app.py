@@ -49,6 +49,7 @@ from spanledger_collector.store.audit_book import AuditLog
 from spanledger_collector.store.compact import Compactor
 from spanledger_collector.store.engine import ENGINE_FILE, check_engine, remember_engine
 from spanledger_collector.store.key_book import KeyRing
+from spanledger_collector.store.loss_book import LossBook
 from spanledger_collector.store.manifest import Manifest
 from spanledger_collector.store.migrate import migrate
 from spanledger_collector.store.open import open_store
@@ -56,6 +57,7 @@ from spanledger_collector.store.opening import Opening
 from spanledger_collector.store.project_book import Sweeper
 from spanledger_collector.store.protocol import Store
 from spanledger_collector.store.room import Room
+from spanledger_collector.store.rule_book import RuleBook
 from spanledger_collector.store.spool import Spool
 from spanledger_collector.telemetry import Counters
 from spanledger_schema.query import QueryError
@@ -137,31 +139,28 @@ def start(settings: Settings, store: Store | None = None) -> Services:
     is_shared = settings.clickhouse_url is not None
     try:
         folder = settings.data_dir / "spool"
+        losses = LossBook(store)
+        rules = RuleBook(store, folder / f"rules-{store.name}.json", watches=is_shared)
         ring = KeyRing(store, folder / f"keys-{store.name}.json", watches=is_shared)
         audit = AuditLog(store, folder)
         manifest = Manifest(store, folder / f"manifest-{store.name}.json")
         spool = Spool(folder, store.name, settings.spool_bytes_max)
         counters = Counters()
         books = Books(store, watches=is_shared)
-        settler = Settler(
-            store,
-            counters,
-            books,
-            Flights(spool.oldest_received_at),
-            every_s=settings.settle_every_s,
-            quiet_s=settings.settle_quiet_s,
-            spans_max=settings.recent_spans_max,
-        )
+        settler = _settler(settings, store, counters, books, spool)
         evaluator = Evaluator(settings, store, counters)
         compactor = Compactor(store)
         sweeper = Sweeper(store, manifest)
         # Read and compared before it is written to; then what only goes on is started.
         prepare = partial(_prepare, store, folder / f"{ENGINE_FILE}-{store.name}")
-        begin = (prepare, manifest.check, partial(migrate, store), ring.reload, partial(_check_reach, settings, ring))
+        known = (rules.reload, ring.reload, partial(_check_reach, settings, ring))
+        begin = (prepare, manifest.check, partial(migrate, store), *known)
         go_on = (books.start, settler.start, evaluator.start, manifest.start, compactor.start, sweeper.start)
         opening = Opening([*begin, *go_on])
-        _open(opening, settings, ring)
+        _open(opening, settings, ring, rules)
         ring.start()
+        rules.start()
+        losses.start()
     except SpanledgerError:
         store.close()
         raise
@@ -170,7 +169,8 @@ def start(settings: Settings, store: Store | None = None) -> Services:
     doorkeeper = Doorkeeper(ring, key)
     writer = Writer(store, settler, counters, spool, rows_max=settings.group_rows_max, wait_s=settings.group_wait_s)
     writer.start()
-    intake = Intake(decompressed_bytes_max=settings.decompressed_bytes_max, spans_max=settings.request_spans_max)
+    limits = {"decompressed_bytes_max": settings.decompressed_bytes_max, "spans_max": settings.request_spans_max}
+    intake = Intake(**limits, rules_of=rules.of, on_losses=losses.take)
     repricer = Repricer(store, settler, books)
     return Services(
         settings,
@@ -184,6 +184,8 @@ def start(settings: Settings, store: Store | None = None) -> Services:
         spool,
         account,
         ring,
+        rules,
+        losses,
         doorkeeper,
         audit,
         writer,
@@ -197,13 +199,26 @@ def start(settings: Settings, store: Store | None = None) -> Services:
     )
 
 
-def _open(opening: Opening, settings: Settings, ring: KeyRing) -> None:
+def _settler(settings: Settings, store: Store, counters: Counters, books: Books, spool: Spool) -> Settler:
+    return Settler(
+        store,
+        counters,
+        books,
+        Flights(spool.oldest_received_at),
+        every_s=settings.settle_every_s,
+        quiet_s=settings.settle_quiet_s,
+        spans_max=settings.recent_spans_max,
+    )
+
+
+def _open(opening: Opening, settings: Settings, ring: KeyRing, rules: RuleBook) -> None:
     if opening.try_once():
         return
     if settings.clickhouse_url is None:
         raise CannotStart(f"The embedded store does not work: {opening.reason}")
     _LOGGER.warning("the store is away; requests wait on disk until it is back")
     ring.recall()
+    rules.recall()
     _check_reach(settings, ring)
     opening.go_on()
 
@@ -236,6 +251,8 @@ def stop(parts: Services) -> None:
     parts.settler.stop()
     parts.books.stop()
     parts.ring.stop()
+    parts.rules.stop()
+    parts.losses.stop()
     parts.spool.close()
     parts.store.close()
 

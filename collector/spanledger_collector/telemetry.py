@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections import defaultdict, deque
+from collections.abc import Iterable
 
 _HELP = {
     "spanledger_spans_received_total": "Spans in requests that were read.",
@@ -18,6 +19,8 @@ _HELP = {
     "spanledger_requests_spooled_total": "Requests that wait, or waited, on disk for the store, by route.",
     "spanledger_spool_bytes": "Bytes of requests that wait for the store.",
     "spanledger_spans_rejected_total": "Spans refused, by reason.",
+    "spanledger_spans_denied_total": "Spans refused by a data rule of their project.",
+    "spanledger_logs_denied_total": "Log records refused by a data rule of their project.",
     "spanledger_logs_received_total": "Log records in requests that were read.",
     "spanledger_requests_refused_total": "Requests refused as a whole, by reason; quota_exceeded is a key's own limit.",
     "spanledger_feedback_stored_total": "Judgements stored.",
@@ -82,6 +85,20 @@ class Counters:
                 inner = ",".join(f'{key}="{_escape(text)}"' for key, text in labels)
                 lines.append(f"{name}{{{inner}}} {value:g}" if inner else f"{name} {value:g}")
         return "\n".join(lines) + "\n"
+
+
+def losses_text(totals: Iterable[tuple[str, str, str, int]]) -> str:
+    """What SDKs lost (project, signal, reason, how many) in Prometheus' text format."""
+    lines: dict[str, list[str]] = {}
+    for project, signal, reason, number in totals:
+        name = f"spanledger_sdk_dropped_{signal}_total"
+        lines.setdefault(name, []).append(f'{name}{{project="{_escape(project)}",reason="{_escape(reason)}"}} {number}')
+    text = ""
+    for signal in ("spans", "feedback"):
+        name = f"spanledger_sdk_dropped_{signal}_total"
+        head = [f"# HELP {name} What SDKs say that they lost of {signal}, by reason.", f"# TYPE {name} counter"]
+        text += "\n".join([*head, *lines.get(name, [])]) + "\n"
+    return text
 
 
 def _escape(text: str) -> str:

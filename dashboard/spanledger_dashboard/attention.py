@@ -1,7 +1,8 @@
 """What needs attention: computed from the answers, at most three things, the gravest first, nothing when all is well."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Final
 
 import polars as pl
@@ -18,6 +19,7 @@ from spanledger_dashboard.scope import Scope
 from spanledger_dashboard.state import ask, iso
 from spanledger_dashboard.theme import SERIES_MAX
 from spanledger_dashboard.untrusted import label, shorten
+from spanledger_schema.losses import loss_reason
 
 SERIES: Final = SERIES_MAX
 SHOWN: Final = 3
@@ -26,16 +28,18 @@ STALE_S: Final = 15 * 60
 SPEND_RISE: Final = 0.5
 DRIFT_FOLLOWS: Final = ("app", "feature")
 """The filters that the drift read knows."""
+LOSSES_FOLLOW: Final = ("app", "env", "release")
+"""The filters that what SDKs lost can be asked by."""
 _SEVERITIES: Final = ("critical", "warning", "info")
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One thing that needs attention, and the page that shows the evidence. The text is plain, never markup."""
+    """One thing that needs attention, and the page that shows the evidence, if one does. The text is plain, never markup."""
 
     text: str
-    page: str
-    link: str
+    page: str = ""
+    link: str = ""
 
 
 def firing(rules: Sequence[Mapping[str, Any]]) -> list[Item]:
@@ -109,6 +113,42 @@ def moved(answers: Mapping[str, Any], zone: str) -> list[Item]:
     ]
 
 
+def lost(answer: pl.DataFrame | ClientError, zone: str, since: datetime) -> list[Item]:
+    """Spans that SDKs lost, by service, those of most first; what an application drops on purpose is no loss.
+
+    Args:
+        answer: `sdk_dropped_spans` by app and reason over time.
+        zone: The reader's time zone.
+        since: When the range begins, which its first bucket may precede.
+    """
+    if isinstance(answer, ClientError):
+        return []
+    found: dict[str | None, list[tuple[datetime, str, int]]] = {}
+    for at, app, reason, number in answer.select("time", "app", "loss_reason", "sdk_dropped_spans").iter_rows():
+        if number and not loss_reason(reason or "").is_meant:
+            found.setdefault(app, []).append((max(at, since), reason or "", int(number)))
+    return [_lost(app, losses, zone) for app, losses in sorted(found.items(), key=lambda pair: -sum(loss[2] for loss in pair[1]))]
+
+
+def _lost(app: str | None, losses: Sequence[tuple[datetime, str, int]], zone: str) -> Item:
+    counts: dict[str, int] = {}
+    for _, reason, number in losses:
+        counts[reason] = counts.get(reason, 0) + number
+    names = sorted(counts, key=lambda reason: -counts[reason])
+    why = fmt.listing([shorten(loss_reason(reason).words) for reason in names])
+    who = f"The SDK of {shorten(app, 30)} dropped" if app else "An SDK dropped"
+    first = fmt.moment(min(at for at, _, _ in losses), zone)
+    lost_words = f"{who} {fmt.plural(sum(counts.values()), 'span')} since {first}: {why}"
+    return Item(f"{lost_words}. The command “spanledger doctor” says what to do.")
+
+
+def lost_read(here: Scope) -> Callable[[], Any]:
+    """What SDKs lost, of what never arrived no more is known than app, environment and release."""
+    known = {name: values for name, values in here.filters.choices.items() if name in LOSSES_FOLLOW}
+    filters = replace(here.filters, choices=known)
+    return data.query(here.project, ask(filters, here.window, ["sdk_dropped_spans"], ["app", "loss_reason"], over_time=True))
+
+
 def banner(here: Scope, now: Mapping[str, Any], before: Mapping[str, Any], got: Mapping[str, Any]) -> None:
     """Draw the banner, if there is anything to say."""
     compared = before if here.comparable else {}
@@ -116,6 +156,7 @@ def banner(here: Scope, now: Mapping[str, Any], before: Mapping[str, Any], got: 
     items = firing(here.rules)
     if here.window.current:
         items += stale(got["status"], here.zone)
+    items += lost(got["lost"], here.zone, here.window.start)
     if failures_rose(now, compared):
         modes = _differences(why["modes"], why["modes_before"], ["failure_mode"], "failures")
         items.append(failures(now, compared, modes, here.window.baseline))
@@ -132,7 +173,8 @@ def banner(here: Scope, now: Mapping[str, Any], before: Mapping[str, Any], got: 
         for item in items[:SHOWN]:
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                 st.text(item.text, width="content")
-                link(item.page, item.link)
+                if item.page:
+                    link(item.page, item.link)
         if rest := items[SHOWN:]:
             with st.expander(f"{len(rest)} more", type="compact"):
                 for item in rest:

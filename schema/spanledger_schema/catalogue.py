@@ -1,8 +1,9 @@
 """Measures and dimensions: each number is defined here once, with its label, unit, meaning and SQL.
 
 A measure states how it is computed from `calls` (one row per call), from `interactions` (one row per interaction), or
-both; `query/compile.py` chooses. Over `interactions` broken down by a dimension of calls, the money and token columns
-hold only the group's part. The SQL names columns of those two tables and nothing else; values are never in it.
+both, or from `losses` (what SDKs say that they lost); `query/compile.py` chooses. Over `interactions` broken down by a
+dimension of calls, the money and token columns hold only the group's part. The SQL names columns of those tables and nothing
+else; values are never in it.
 """
 
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ class Measure:
     description: str
     calls: str | None = None
     interactions: str | None = None
+    losses: str | None = None
     every_span: bool = False
     additive: bool = False
     empty_is_zero: bool = False
@@ -33,13 +35,14 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Dimension:
-    """What a measure is broken down by or filtered on. `of` is calls, interactions, or both."""
+    """What a measure is broken down by or filtered on: the column of calls, of interactions, of losses that holds it."""
 
     name: str
     label: str
     description: str
     calls: str | None = None
     interactions: str | None = None
+    losses: str | None = None
 
 
 _IN_CALLS: Final = (
@@ -450,20 +453,34 @@ _ALL: Final = (
         additive=True,
         empty_is_zero=True,
     ),
+    # What never arrived
+    *(
+        Measure(
+            f"sdk_dropped_{signal}",
+            f"{signal.capitalize()} dropped by SDKs",
+            Unit.COUNT,
+            f"{signal.capitalize()} that SDKs say they lost before the collector had them, when it heard of it; by loss_reason.",
+            losses=f"sumIf(lost, signal = '{signal}')",
+            additive=True,
+            empty_is_zero=True,
+            rising_is="bad",
+        )
+        for signal in ("spans", "feedback")
+    ),
 )
 
 MEASURES: Final[dict[str, Measure]] = {measure.name: measure for measure in _ALL}
 
 
-def _both(name: str, label: str, description: str, column: str | None = None) -> Dimension:
-    return Dimension(name, label, description, calls=column or name, interactions=column or name)
+def _both(name: str, label: str, description: str, column: str | None = None, losses: str | None = None) -> Dimension:
+    return Dimension(name, label, description, calls=column or name, interactions=column or name, losses=losses)
 
 
 _DIMENSIONS: Final = (
-    _both("app", "App", "The application (`service.name`)."),
-    _both("environment", "Environment", "The deployment environment."),
+    _both("app", "App", "The application (`service.name`).", losses="app"),
+    _both("environment", "Environment", "The deployment environment.", losses="environment"),
     _both("feature", "Feature", "The part of the product that asked."),
-    _both("release", "Release", "The application's release (`service.version`)."),
+    _both("release", "Release", "The application's release (`service.version`).", losses="release"),
     Dimension("prompt_version", "Prompt version", "The version of a call's prompt.", calls="prompt_version"),
     _both("user", "User", "The end user."),
     _both("session", "Session", "The conversation or session."),
@@ -483,6 +500,7 @@ _DIMENSIONS: Final = (
     Dimension("confidence_source", "Confidence source", "What stated the confidence.", interactions="confidence_source"),
     Dimension("feedback_source", "Feedback source", "user, reviewer or evaluator.", interactions="feedback_source"),
     Dimension("feedback_name", "Feedback name", "What was judged.", interactions="feedback_name"),
+    Dimension("loss_reason", "Reason of loss", "Why an SDK lost what it lost; of its losses only.", losses="reason"),
     Dimension("span_kind", "Kind of span", "What a span is: model, tool, retrieval, agent, …", interactions="span_kind"),
 )
 

@@ -5,27 +5,28 @@ many of them record prompts by default, so their content is removed here. What g
 Whatever fails costs the content of that span, never the span, and never lets the content through.
 """
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from spanledger._config import Capture
-from spanledger._content import is_content, is_fixed, is_free_text, is_identity
 from spanledger._counters import COUNTERS
 from spanledger._guard import survive
 from spanledger._hooks import Hooks, Result
 from spanledger._rules import Action, DataRules, Redaction
 from spanledger_schema import semconv
-
-TEXT_CHARS_MAX: Final = 1 << 20
-"""Longer texts (other instrumentations have no limit) are cut before they are searched."""
-_CUT: Final = "…[cut]"
-_MASK: Final = "[masked]"
-_SHAPE_KEYS: Final = frozenset({"role", "type", "finish_reason", "modality"})
-_DOUBTFUL_KINDS: Final = frozenset({"ip", "phone"})
-"""Versions and ids look like these: not searched for in names and ids."""
+from spanledger_schema.content import (
+    CUT,
+    MASK,
+    SECRET_KINDS_IN_NAMES,
+    TEXT_CHARS_MAX,
+    is_content,
+    is_fixed,
+    is_free_text,
+    is_identity,
+    mask,
+)
 
 Slot = tuple[str, Any, str]
 """The attribute's name, the protobuf message that holds the text, and the name of its field."""
@@ -132,7 +133,7 @@ class Privacy:
                     setattr(holder, part, _encodable(text[:TEXT_CHARS_MAX]))
 
     def _kinds_of_names(self) -> tuple[str, ...]:
-        return tuple(kind for kind in self.redaction.kinds if kind not in _DOUBTFUL_KINDS)
+        return tuple(kind for kind in self.redaction.kinds if kind in SECRET_KINDS_IN_NAMES)
 
     def _replace_in(self, holder: Any, part: str, kinds: tuple[str, ...]) -> None:
         before = getattr(holder, part)
@@ -144,10 +145,10 @@ class Privacy:
 
     @staticmethod
     def _replace(text: str, kinds: tuple[str, ...]) -> str:
-        from spanledger._patterns import redact
+        from spanledger_schema.redaction import redact
 
         if len(text) > TEXT_CHARS_MAX:
-            text = text[:TEXT_CHARS_MAX] + _CUT
+            text = text[:TEXT_CHARS_MAX] + CUT
         return redact(text, kinds) if kinds else text
 
 
@@ -225,28 +226,9 @@ def _apply_rule(span: Any, action: Action | None) -> None:
         for attributes in (span.attributes, *(event.attributes for event in span.events)):
             for item in attributes:
                 if is_content(item.key):
-                    item.value.string_value = _mask(item.value.string_value)
+                    item.value.string_value = mask(item.value.string_value)
         if span.status.message:
-            span.status.message = _MASK
-
-
-def _mask(text: str) -> str:
-    """Content without its words: of JSON the shape stays, so that turns, calls and documents can still be counted."""
-    try:
-        return json.dumps(_masked(json.loads(text)), separators=(",", ":"))
-    except (ValueError, RecursionError):
-        return _MASK
-
-
-def _masked(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {
-            key: item if key in _SHAPE_KEYS and isinstance(item, str) and item.isidentifier() else _masked(item)
-            for key, item in value.items()
-        }
-    if isinstance(value, list):
-        return [_masked(item) for item in value]
-    return value if value is None or isinstance(value, bool) else _MASK
+            span.status.message = MASK
 
 
 def _encodable(text: str) -> str:

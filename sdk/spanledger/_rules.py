@@ -6,13 +6,13 @@ from typing import Any, Final, Literal
 
 from spanledger._hooks import Hook
 from spanledger_schema import semconv
+from spanledger_schema.content import SECRET_KINDS
 
 Action = Literal["deny", "strip", "mask"]
 RedactArgument = bool | str | Hook | list[str | Hook] | tuple[str | Hook, ...]
 
 ACTIONS: Final[tuple[Action, ...]] = ("deny", "strip", "mask")
 """From the strictest to the mildest."""
-KINDS: Final = ("private_key", "api_key", "email", "iban", "card", "phone", "ip")
 _PURPOSE: Final = "purpose:"
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
@@ -27,7 +27,7 @@ class Redaction:
         hooks: Functions of the host, in order, after the patterns.
     """
 
-    kinds: tuple[str, ...] = KINDS
+    kinds: tuple[str, ...] = SECRET_KINDS
     hooks: tuple[Hook, ...] = ()
 
 
@@ -47,8 +47,10 @@ class DataRules:
 
     def action(self, attributes: Mapping[str, Any]) -> Action | None:
         """The strictest action that the span's attributes call for; None if there is none."""
-        asked = (str(attributes.get(semconv.DATA_CLASS, "")), f"{_PURPOSE}{attributes.get(semconv.PURPOSE, '')}")
-        found = [action for name, action in self.rules if name in asked]
+        # As in the collector, case does not count: a slip of the pen must not undo a rule.
+        data_class, purpose = (str(attributes.get(key, "")).strip().casefold() for key in (semconv.DATA_CLASS, semconv.PURPOSE))
+        asked = (data_class, _PURPOSE + purpose)
+        found = [action for name, action in self.rules if name.casefold() in asked]
         return min(found, key=ACTIONS.index, default=None)
 
 
@@ -63,14 +65,14 @@ def parse_redact(value: object) -> Redaction:
     if value is False:
         return Redaction(kinds=())
     items = list(value) if isinstance(value, (list, tuple)) else [value]
-    kinds = tuple(kind for kind in KINDS if kind in items)
+    kinds = tuple(kind for kind in SECRET_KINDS if kind in items)
     hooks: list[Callable[[str], str | None]] = []
     for item in items:
         if callable(item):
             hooks.append(item)
-        elif item not in KINDS:
-            raise ValueError(f"redact must be True, False, functions, or of the kinds {', '.join(KINDS)}; not {item!r}")
-    return Redaction(kinds or KINDS, tuple(hooks))
+        elif item not in SECRET_KINDS:
+            raise ValueError(f"redact must be True, False, functions, or of the kinds {', '.join(SECRET_KINDS)}; not {item!r}")
+    return Redaction(kinds or SECRET_KINDS, tuple(hooks))
 
 
 def parse_redact_text(text: str) -> Redaction:

@@ -15,10 +15,10 @@ from otlp_kit import S, chat, request, trace_hex
 
 from spanledger_schema.catalogue import DIMENSIONS, MEASURES
 
-ADDITIVE = [name for name, measure in MEASURES.items() if measure.additive]
+ADDITIVE = [name for name, measure in MEASURES.items() if measure.additive and measure.losses is None]
 OF_CALLS = [name for name in ADDITIVE if MEASURES[name].calls is not None]
 SHARED = [name for name, dimension in DIMENSIONS.items() if dimension.calls and dimension.interactions] + ["tag:tier", "tag:none"]
-CALLS_ONLY = [name for name, dimension in DIMENSIONS.items() if dimension.interactions is None]
+CALLS_ONLY = [name for name, dimension in DIMENSIONS.items() if dimension.calls and dimension.interactions is None]
 SINGLE = [name for name in SHARED if name != "interaction"]
 VALUES: dict[str, list[str | None]] = {
     "model": ["gpt-4o", "gpt-4o-mini", "unheard-of", None],

@@ -30,6 +30,8 @@ RULES: Final[dict[tuple[str, str], Rule]] = {
     ("GET", "/api/v1/tags"): _READ,
     ("GET", "/api/v1/projects"): _READ,
     ("PUT", "/api/v1/projects/{name}"): _CHANGE,
+    ("GET", "/api/v1/projects/{name}/data-rules"): _READ,
+    ("PUT", "/api/v1/projects/{name}/data-rules"): Rule("admin"),
     ("POST", "/api/v1/erasures"): Rule("admin"),
     ("GET", "/api/v1/backups"): Rule("admin"),
     ("POST", "/api/v1/backups"): _CHANGE,

@@ -17,6 +17,7 @@ from spanledger_collector.governance.keys import Access
 from spanledger_collector.ingest.intake import JSON
 from spanledger_collector.ingest.judgements import FEEDBACK_FIELDS, Judgement, read_judgement
 from spanledger_collector.ingest.logs import LogParcel
+from spanledger_collector.ingest.privacy import DENIED, enforce_feedback
 from spanledger_collector.ingest.writer import Parcel
 from spanledger_collector.store import arrow
 from spanledger_collector.store.ledger import NOTE_FIELDS
@@ -27,6 +28,7 @@ _FEEDBACK_FIELDS = (*FEEDBACK_FIELDS, ("received_at", "time"))
 _WORDS = {
     "invalid_id": "a trace id has 16 bytes, a span id 8, and neither is zero",
     "malformed_span": "not a readable span",
+    DENIED: "a data rule of this project denies their class or purpose; do not send them again",
 }
 
 
@@ -106,8 +108,7 @@ async def accept_traces(
             received = (len(parcel.rows) if parcel else 0) + sum(rejected.values())
             with _charged(parts, access, received):
                 parts.counters.add("spanledger_spans_received_total", received)
-                for reason, count in rejected.items():
-                    parts.counters.add("spanledger_spans_rejected_total", count, reason=reason)
+                _count_refused(parts, rejected, project)
                 commit = None
                 if parcel is not None and not parts.is_store_away:
                     commit = asyncio.ensure_future(parts.writer.commit(parcel))
@@ -115,7 +116,9 @@ async def accept_traces(
                 parts.writer.closed()
                 is_open = False
                 if parcel is not None:
-                    request = Waiting(TRACES, project, kind, encoding, received_at, len(parcel.rows), read)
+                    # What waits on disk is what the data rules left.
+                    sent = (kind, encoding, read) if parcel.body is None else (JSON, "", parcel.body)
+                    request = Waiting(TRACES, project, sent[0], sent[1], received_at, len(parcel.rows), sent[2])
                     await _commit_or_wait(parts, commit, parcel, request)
     finally:
         parts.open_bytes -= size
@@ -123,6 +126,14 @@ async def accept_traces(
             parts.writer.closed()
     message = "; ".join(f"{count} spans refused: {_WORDS.get(reason, reason)}" for reason, count in rejected.items())
     return sum(rejected.values()), message
+
+
+def _count_refused(parts: Services, rejected: dict[str, int], project: str) -> None:
+    for reason, count in rejected.items():
+        if reason == DENIED:
+            parts.counters.add("spanledger_spans_denied_total", count, project=project)
+        else:
+            parts.counters.add("spanledger_spans_rejected_total", count, reason=reason)
 
 
 async def _decode(
@@ -165,7 +176,11 @@ async def store_traces(parts: Services, request: Waiting) -> tuple[int, int]:
         StoreUnavailable: the store does not take them now.
 
     """
-    parcel, _ = await _decode(parts, request.body, request.media_type, request.encoding, request.project, request.received_at)
+    parcel, rejected = await _decode(
+        parts, request.body, request.media_type, request.encoding, request.project, request.received_at
+    )
+    # A rule may have been made since.
+    _count_refused(parts, {reason: count for reason, count in rejected.items() if reason == DENIED}, request.project)
     if parcel is None:
         return 0, 0
     await parts.writer.commit(parcel)
@@ -191,12 +206,17 @@ async def accept_logs(
         with parts.settler.flights.receiving() as received_at:
             request = Waiting(LOGS, project, kind, encoding, received_at, 0, read)
             parcel = await _read_logs(parts, request)
-            with _charged(parts, access, parcel.count):
-                parts.counters.add("spanledger_logs_received_total", parcel.count)
-                await _store_or_wait(parts, request, parcel)
+            with _charged(parts, access, parcel.count + parcel.denied):
+                parts.counters.add("spanledger_logs_received_total", parcel.count + parcel.denied)
+                if parcel.denied:
+                    parts.counters.add("spanledger_logs_denied_total", parcel.denied, project=project)
+                if parcel.body is not None:
+                    request = request._replace(media_type=JSON, encoding="", body=parcel.body)
+                if parcel.count:
+                    await _store_or_wait(parts, request, parcel)
     finally:
         parts.open_bytes -= size
-    return 0, ""
+    return parcel.denied, f"{parcel.denied} log records refused: {_WORDS[DENIED]}" if parcel.denied else ""
 
 
 async def _store_or_wait(parts: Services, request: Waiting, parcel: LogParcel) -> None:
@@ -253,6 +273,9 @@ async def accept_feedback(parts: Services, items: Sequence[object], project: str
         SpanledgerError: they cannot be kept now.
 
     """
+    rules = parts.rules.of(project)
+    if rules is not None:
+        items = [enforce_feedback(item, rules) for item in items]
     with parts.settler.flights.receiving() as received_at:
         judgements = [read_judgement(item, project, received_at) for item in items]
         if not parts.is_store_away:

@@ -12,6 +12,7 @@ from spanledger_collector.clock import CLOCK
 from spanledger_collector.errors import SpanledgerError
 from spanledger_collector.query.places import newest_span
 from spanledger_collector.settle.recount import SETTLED
+from spanledger_collector.telemetry import losses_text
 
 router = APIRouter(tags=["Health"])
 
@@ -59,7 +60,9 @@ async def metrics(parts: ServicesDep) -> Response:
     parts.counters.put("spanledger_spool_bytes", parts.spool.waiting_bytes)
     parts.counters.put("spanledger_disk_free_bytes", parts.room.free_bytes)
     parts.counters.put("spanledger_clock_ahead_seconds", CLOCK.ahead_s)
-    return Response(parts.counters.prometheus() + parts.account.prometheus(), media_type="text/plain; version=0.0.4")
+    lost = await asyncio.to_thread(parts.losses.totals)
+    text = parts.counters.prometheus() + parts.account.prometheus() + losses_text(lost)
+    return Response(text, media_type="text/plain; version=0.0.4")
 
 
 @router.get("/api/v1/status", summary="Status", tags=["Questions"])

@@ -14,12 +14,11 @@ from starlette.responses import Response
 from spanledger_collector.api.otlp import read_body
 from spanledger_collector.api.services import AccessDep, ProjectDep, ServicesDep
 from spanledger_collector.errors import BadRequest
-from spanledger_collector.governance.retention import Retention
 from spanledger_collector.query.detail import read_interaction, without_content
 from spanledger_collector.query.interactions import LIMIT_MAX, Wanted, list_interactions
 from spanledger_collector.query.places import dimension_values, list_projects, list_tags
 from spanledger_collector.query.run import answer, to_result
-from spanledger_collector.store.project_book import read_settings
+from spanledger_collector.store.project_book import ProjectSettings, read_settings
 from spanledger_schema import catalogue as schema
 from spanledger_schema.query import Query as Question
 
@@ -124,7 +123,7 @@ def get_projects(parts: ServicesDep, access: AccessDep) -> dict[str, Any]:
         # Nothing has come yet, but it is the project that the key is for.
         found = [{"name": access.project, "spans": 0, "first_at": None, "last_at": None}]
     settings = read_settings(parts.store)
-    return {"projects": [{**item, **settings.get(item["name"], Retention())._asdict()} for item in found]}
+    return {"projects": [{**item, **settings.get(item["name"], ProjectSettings()).retention._asdict()} for item in found]}
 
 
 @router.get("/interactions", summary="List interactions")

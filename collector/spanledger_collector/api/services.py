@@ -21,11 +21,13 @@ from spanledger_collector.settle.run import Settler
 from spanledger_collector.store.audit_book import AuditLog
 from spanledger_collector.store.compact import Compactor
 from spanledger_collector.store.key_book import KeyRing
+from spanledger_collector.store.loss_book import LossBook
 from spanledger_collector.store.manifest import Manifest
 from spanledger_collector.store.opening import Opening
 from spanledger_collector.store.project_book import Sweeper
 from spanledger_collector.store.protocol import Store
 from spanledger_collector.store.room import Room
+from spanledger_collector.store.rule_book import RuleBook
 from spanledger_collector.store.spool import Spool
 from spanledger_collector.telemetry import Counters
 from spanledger_schema.semconv import DEFAULT_PROJECT, PROJECT_HEADER
@@ -49,6 +51,8 @@ class Services:
     spool: Spool
     account: Account
     ring: KeyRing
+    rules: RuleBook
+    losses: LossBook
     doorkeeper: "Doorkeeper"
     audit: AuditLog
     writer: Writer

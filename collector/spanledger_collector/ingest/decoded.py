@@ -75,3 +75,4 @@ class LogRecord:
     event: str
     body: Any
     attributes: Attributes
+    resource: Attributes = field(default_factory=dict)

@@ -8,6 +8,7 @@ as estimated.
 from typing import Any, Final
 
 from spanledger_collector.ingest.dialects.facts import Facts, parse_json
+from spanledger_schema.content import MASK
 
 _BYTES_PER_TOKEN: Final = 4
 _TOKENS_PER_MESSAGE: Final = 4
@@ -22,7 +23,8 @@ _MEDIA: Final = frozenset({"data", "blob", "image_url", "image", "audio", "b64_j
 
 def estimate_usage(facts: Facts) -> None:
     """Estimate what a finished call to a model used and did not say; without an answer to go by, nothing is known."""
-    if not facts.output and not facts.reasoning:
+    if (not facts.output and not facts.reasoning) or MASK in facts.output or MASK in facts.input:
+        # Words that a rule has taken away cannot be counted.
         return
     produced = _tokens(facts.output) + _tokens(facts.reasoning)
     if not produced:

@@ -3,18 +3,24 @@
 import logging
 import time
 import zlib
+from collections.abc import Callable
 from typing import Final
 
 from spanledger_collector.errors import BadRequest, PayloadTooLarge, UnsupportedMedia
+from spanledger_collector.governance.data_rules import DataRules
 from spanledger_collector.ingest import otlp_json
 from spanledger_collector.ingest.decoded import Decoded
 from spanledger_collector.ingest.evaluations import from_span
 from spanledger_collector.ingest.judgements import Judgement
 from spanledger_collector.ingest.logs import LogParcel, log_parcel
+from spanledger_collector.ingest.losses import read_losses
 from spanledger_collector.ingest.normalize import ContentRow, normalise
 from spanledger_collector.ingest.otlp import Decoder
+from spanledger_collector.ingest.privacy import Classes, enforce, enforce_logs
 from spanledger_collector.ingest.writer import Parcel
 from spanledger_collector.store import arrow
+from spanledger_collector.store.loss_book import Loss
+from spanledger_schema.semconv import SDK_INSTANCE
 from spanledger_schema.spans import SpanRow
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -51,10 +57,23 @@ def decompress(body: bytes, encoding: str, bytes_max: int) -> bytes:
 class Intake:
     """Decoders with their memory of what repeats; used by one thread at a time."""
 
-    def __init__(self, *, decompressed_bytes_max: int, spans_max: int) -> None:
-        """Prepare; see `Settings` for the limits."""
+    def __init__(
+        self,
+        *,
+        decompressed_bytes_max: int,
+        spans_max: int,
+        rules_of: Callable[[str], DataRules | None] = lambda _: None,
+        on_losses: Callable[[list[Loss]], None] = lambda _: None,
+    ) -> None:
+        """Prepare; see `Settings` for the limits.
+
+        `rules_of` gives a project's data rules, `on_losses` takes what SDKs say that they lost.
+        """
         self._bytes_max = decompressed_bytes_max
         self._spans_max = spans_max
+        self._rules_of = rules_of
+        self._on_losses = on_losses
+        self._classes = Classes()
         self._decoder = Decoder(spans_max)
 
     def traces(
@@ -67,20 +86,37 @@ class Intake:
 
         Raises:
             BadRequest, UnsupportedMedia, PayloadTooLarge: the request cannot be read at all.
+            StoreUnavailable: the project's data rules are not known.
         """
+        rules = self._rules_of(project)
         plain = decompress(body, encoding, self._bytes_max)
         decoded = otlp_json.decode_spans(plain, self._spans_max) if content_type == JSON else self._decoder.spans(plain)
-        return self._parcel(decoded, project, received_at), decoded.rejected
+        for group in decoded.groups:
+            if SDK_INSTANCE in group.resource:
+                self._on_losses(read_losses(group.resource, project, received_at))
+        is_touched = rules is not None and enforce(decoded, rules, project, self._classes)
+        parcel = self._parcel(decoded, project, received_at)
+        if is_touched and parcel is not None:
+            parcel.body = otlp_json.encode_spans(decoded)
+        return parcel, decoded.rejected
 
     def logs(self, body: bytes, content_type: str, encoding: str, project: str, received_at: int) -> LogParcel:
         """Read an export request of logs; records that belong to no span are left out.
 
         Raises:
             BadRequest, UnsupportedMedia, PayloadTooLarge: the request cannot be read at all.
+            StoreUnavailable: the project's data rules are not known.
         """
+        rules = self._rules_of(project)
         plain = decompress(body, encoding, self._bytes_max)
         records = otlp_json.decode_logs(plain) if content_type == JSON else self._decoder.logs(plain)
-        return log_parcel(records, project, received_at)
+        if rules is None:
+            return log_parcel(records, project, received_at)
+        kept, denied, is_touched = enforce_logs(records, rules, project, self._classes)
+        parcel = log_parcel(kept, project, received_at)
+        parcel.denied = denied
+        parcel.body = otlp_json.encode_logs(kept) if is_touched else None
+        return parcel
 
     def plain(self, body: bytes, encoding: str) -> bytes:
         """A body without its compression.

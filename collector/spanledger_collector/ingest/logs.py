@@ -34,12 +34,17 @@ _ROLES: Final = {
 
 @dataclass(slots=True)
 class LogParcel:
-    """What the log records of a request say of spans."""
+    """What the log records of a request say of spans.
+
+    `denied` of them a data rule refused; `body` is OTLP/JSON of what the rules left, None where they changed nothing.
+    """
 
     count: int
     content: pa.Table | None
     notes: list[Note]
     judgements: list[Judgement]
+    denied: int = 0
+    body: bytes | None = None
 
 
 def log_parcel(records: Sequence[LogRecord], project: str, received_at: int) -> LogParcel:

@@ -246,6 +246,7 @@ class Decoder:
         request = self._request(body)
         records: list[LogRecord] = []
         for resource in request.resources:
+            described = self._bag(resource.resource)
             for scope in resource.scopes:
                 for raw in scope.items:
                     try:
@@ -260,9 +261,8 @@ class Decoder:
                         content = any_value(AnyValue.FromString(item.body))
                     except (DecodeError, RecursionError):
                         content = None
-                    records.append(
-                        LogRecord(item.trace_id.hex(), item.span_id.hex(), item.time or item.observed, event, content, attributes)
-                    )
+                    ids = item.trace_id.hex(), item.span_id.hex()
+                    records.append(LogRecord(*ids, item.time or item.observed, event, content, attributes, described))
         return records
 
     def _request(self, body: bytes) -> Any:

@@ -1,7 +1,8 @@
-"""OTLP/JSON to decoded spans and log records, exact to the specification's JSON mapping."""
+"""OTLP/JSON to decoded spans and log records, exact to the specification's JSON mapping; and back, for what waits on disk."""
 
 import binascii
 import json
+import math
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ from spanledger_collector.errors import BadRequest, PayloadTooLarge
 from spanledger_collector.ingest.decoded import Attributes, Decoded, DecodedSpan, LogRecord, ScopeSpans
 
 _INT64_MAX: Final = 1 << 63
+_DEPTH_MAX: Final = 32
 _HEX_DIGITS: Final = frozenset("0123456789abcdef")
 
 
@@ -46,14 +48,94 @@ def decode_logs(body: bytes) -> list[LogRecord]:
         BadRequest: it is no OTLP/JSON.
     """
     records = []
-    for _, _, item in _walk_json(body, "resourceLogs", "scopeLogs", "logRecords"):
+    for resource, _, item in _walk_json(body, "resourceLogs", "scopeLogs", "logRecords"):
         trace_id, span_id = _hex(item.get("traceId"), 32), _hex(item.get("spanId"), 16)
         if trace_id and span_id:
             attributes = _json_attributes(item.get("attributes"))
             event = str(item.get("eventName") or attributes.get("event.name") or "")
             time_ns = _json_int(item.get("timeUnixNano")) or _json_int(item.get("observedTimeUnixNano"))
-            records.append(LogRecord(trace_id, span_id, time_ns, event, _json_value(item.get("body")), attributes))
+            records.append(LogRecord(trace_id, span_id, time_ns, event, _json_value(item.get("body")), attributes, resource))
     return records
+
+
+def encode_spans(decoded: Decoded) -> bytes:
+    """Decoded spans as OTLP/JSON, from which the same spans are decoded again."""
+    return orjson.dumps(
+        {
+            "resourceSpans": [
+                {
+                    "resource": {"attributes": _to_attributes(group.resource)},
+                    "scopeSpans": [
+                        {
+                            "scope": {"name": group.scope, "version": group.scope_version},
+                            "spans": [_to_span(span) for span in group.spans],
+                        }
+                    ],
+                }
+                for group in decoded.groups
+            ]
+        }
+    )
+
+
+def encode_logs(records: Iterable[LogRecord]) -> bytes:
+    """Decoded log records as OTLP/JSON."""
+    return orjson.dumps({"resourceLogs": [_to_log(record) for record in records]})
+
+
+def _to_span(span: DecodedSpan) -> dict[str, Any]:
+    return {
+        "traceId": span.trace_id,
+        "spanId": span.span_id,
+        "parentSpanId": span.parent_span_id,
+        "name": span.name,
+        "kind": span.otel_kind,
+        "startTimeUnixNano": str(span.start_ns),
+        "endTimeUnixNano": str(span.end_ns),
+        "attributes": _to_attributes(span.attributes),
+        "events": [
+            {"name": name, "timeUnixNano": str(at), "attributes": _to_attributes(details)} for name, at, details in span.events
+        ],
+        "status": {"code": span.status_code, "message": span.status_message},
+    }
+
+
+def _to_log(record: LogRecord) -> dict[str, Any]:
+    item = {
+        "traceId": record.trace_id,
+        "spanId": record.span_id,
+        "timeUnixNano": str(record.time_ns),
+        "eventName": record.event,
+        "body": _to_value(record.body),
+        "attributes": _to_attributes(record.attributes),
+    }
+    return {
+        "resource": {"attributes": _to_attributes(record.resource)},
+        "scopeLogs": [{"scope": {}, "logRecords": [item]}],
+    }
+
+
+def _to_attributes(attributes: Attributes, depth: int = 0) -> list[dict[str, Any]]:
+    return [{"key": key, "value": _to_value(value, depth)} for key, value in attributes.items()]
+
+
+def _to_value(value: Any, depth: int = 0) -> dict[str, Any]:
+    if depth > _DEPTH_MAX:
+        return {}
+    if isinstance(value, str):
+        return {"stringValue": value}
+    if isinstance(value, bool):
+        return {"boolValue": value}
+    if isinstance(value, int):
+        return {"intValue": str(value)}
+    if isinstance(value, float):
+        word = "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        return {"doubleValue": value if math.isfinite(value) else word}
+    if isinstance(value, list):
+        return {"arrayValue": {"values": [_to_value(item, depth + 1) for item in value]}}
+    if isinstance(value, dict):
+        return {"kvlistValue": {"values": _to_attributes(value, depth + 1)}}
+    return {}
 
 
 def _walk_json(body: bytes, outer: str, middle: str, inner: str) -> Iterable[tuple[Attributes, dict[str, Any], dict[str, Any]]]:
@@ -149,7 +231,7 @@ def _json_attributes(items: Any) -> Attributes:
 
 
 def _json_value(value: Any, depth: int = 0) -> Any:
-    if not isinstance(value, dict) or depth > 32:
+    if not isinstance(value, dict) or depth > _DEPTH_MAX:
         return None
     if "stringValue" in value:
         return _text(value["stringValue"])

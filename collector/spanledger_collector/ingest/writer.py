@@ -31,13 +31,14 @@ _LOGGER: Final = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Parcel:
-    """The rows of one request, ready to insert."""
+    """The rows of one request, ready to insert; `body` is OTLP/JSON of what data rules left, None where they changed nothing."""
 
     rows: Sequence[SpanRow]
     spans: pa.Table
     content: pa.Table | None
     received_at: int
     judgements: Sequence[Judgement] = ()
+    body: bytes | None = None
     refused: int = 0
     token: int = 0
     future: "asyncio.Future[None] | None" = None

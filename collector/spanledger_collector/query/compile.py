@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from spanledger_collector.query.route import Source, dimensions_of, of_calls_only, of_interactions_only, route
+from spanledger_collector.query.route import Source, dimensions_of, not_of_calls, of_calls_only, route
 from spanledger_schema.catalogue import (
     DIMENSIONS,
     TAG_DIMENSION_PREFIX,
@@ -49,6 +49,14 @@ _PARTS: Final = {
     "retries": "sum(is_retry)",
 }
 """What of an interaction is only a group's part, and how it is summed from the group's calls."""
+
+
+LOST: Final = (
+    "SELECT project, app, environment, release, signal, reason, seen_at AS start_time, toInt64(count) - "
+    "toInt64(lagInFrame(count, 1, 0) OVER (PARTITION BY instance, signal, reason ORDER BY count, seen_at "
+    "ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)) AS lost FROM sdk_losses WHERE project = {project:String}"
+)
+"""What a process lost between one of its reports and the next smaller one; over all of them that is the highest."""
 
 
 @dataclass(slots=True)
@@ -90,8 +98,8 @@ def calls_about(query: Query, project: str) -> Sql:
     Raises:
         QueryError: a filter is on something that only interactions have.
     """
-    if names := of_interactions_only(dimensions_of(query)):
-        raise QueryError(f"this is computed from calls and cannot be filtered by {names[0]}, which interactions have")
+    if names := not_of_calls(dimensions_of(query)):
+        raise QueryError(f"this is computed from calls and cannot be filtered by {names[0]}, which calls have not")
     compiler = _Compiler(query, project)
     return Sql(compiler.relation(Source.CALLS), compiler.parameters)
 
@@ -171,7 +179,7 @@ class _Compiler:
             value = f"toNullable({self._expression(measure, source)})" if measure.name in own else "NULL"
             columns.append(f"{value} AS v{index}")
         if wants_sources:
-            has_arrays = source is not Source.CALLS
+            has_arrays = source not in (Source.CALLS, Source.LOSSES)
             hidden = "toNullable(length(groupUniqArrayArray(confidence_sources)))" if has_arrays else "NULL"
             columns.append(f"{hidden} AS {CONFIDENCE_SOURCES}")
         keys = (["time"] if query.granularity else []) + [f"d{index}" for index in range(len(query.dimensions))]
@@ -179,7 +187,8 @@ class _Compiler:
         return f"SELECT {', '.join(columns)} FROM {self.relation(source)}{grouped}"
 
     def _expression(self, measure: Measure, source: Source) -> str:
-        sql = measure.calls if source is Source.CALLS else measure.interactions
+        of_source = {Source.CALLS: measure.calls, Source.LOSSES: measure.losses}
+        sql = of_source.get(source, measure.interactions)
         assert sql is not None
         if "feedback_scope" in sql:
             self._parameters["feedback_scope"] = self._scope
@@ -195,7 +204,9 @@ class _Compiler:
         if name.startswith(TAG_DIMENSION_PREFIX):
             return f"tags[{self._bind('tag', name[len(TAG_DIMENSION_PREFIX) :], 'String')}]"
         dimension = DIMENSIONS[name]
-        if source is Source.CALLS:
+        if source is Source.LOSSES:
+            column = dimension.losses
+        elif source is Source.CALLS:
             column = dimension.calls
         elif source is Source.TOUCHED and dimension.interactions is None:
             column = f"group_{dimension.calls}"
@@ -215,6 +226,8 @@ class _Compiler:
     def relation(self, source: Source) -> str:
         if source is Source.CALLS:
             return f"calls FINAL WHERE {self._where(source)}"
+        if source is Source.LOSSES:
+            return f"({LOST}) WHERE {self._where(source)}"
         if source is Source.TOUCHED:
             return f"({self._by_model() if self._is_by_model() else self._touched()})"
         return f"({self._interactions(source)})"
@@ -237,7 +250,7 @@ class _Compiler:
             if name in _ARRAYS or name == "span_kind":
                 continue
             is_of_calls = bool(of_calls_only([name]))
-            if source is Source.CALLS or not is_of_calls:
+            if source in (Source.CALLS, Source.LOSSES) or not is_of_calls:
                 parts.append(self._condition(item, self._column(name, source)))
         return " AND ".join(parts)
 

@@ -39,13 +39,6 @@ def dimension_values(
     if not is_dimension(dimension):
         raise QueryError(f"unknown dimension {dimension[:60]!r}; there are: {', '.join(DIMENSIONS)}, tag:<key>")
     parameters: dict[str, Any] = {"project": project, "limit": limit}
-    conditions = ["project = {project:String}"]
-    if start is not None:
-        conditions.append("start_time >= {start:DateTime64(9, 'UTC')}")
-        parameters["start"] = bind_time(start)
-    if end is not None:
-        conditions.append("start_time < {end:DateTime64(9, 'UTC')}")
-        parameters["end"] = bind_time(end)
     table, unfold = "interactions", ""
     if dimension.startswith(TAG_DIMENSION_PREFIX):
         column = "tags[{tag:String}]"
@@ -54,8 +47,13 @@ def dimension_values(
         column, unfold = "unfolded", f" ARRAY JOIN {_UNFOLDED[dimension]} AS unfolded"
     else:
         known = DIMENSIONS[dimension]
-        table = "interactions" if known.interactions is not None else "calls"
-        column = known.interactions or known.calls or ""
+        table = "interactions" if known.interactions is not None else "calls" if known.calls is not None else "sdk_losses"
+        column = known.interactions or known.calls or known.losses or ""
+    conditions, time = ["project = {project:String}"], "seen_at" if table == "sdk_losses" else "start_time"
+    for name, compares, value in (("start", ">=", start), ("end", "<", end)):
+        if value is not None:
+            conditions.append(f"{time} {compares} {{{name}:DateTime64(9, 'UTC')}}")
+            parameters[name] = bind_time(value)
     if table == "interactions":
         conditions.append("is_interaction = 1")
     sql = (

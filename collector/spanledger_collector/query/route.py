@@ -3,6 +3,7 @@
 * `calls`: one row per call.
 * `interactions`: one row per interaction.
 * `every_span`: the same with traces that hold no AI span, for counting spans.
+* `losses`: what SDKs lost, for the measures of that alone.
 * `touched`: one row per interaction and group of its calls, for measures of interactions by a dimension of calls: an interaction
   counts in each group that it touches, with only that group's money and tokens.
 """
@@ -21,6 +22,7 @@ class Source(StrEnum):
     INTERACTIONS = "interactions"
     EVERY_SPAN = "every_span"
     TOUCHED = "touched"
+    LOSSES = "losses"
 
 
 def dimensions_of(query: Query) -> list[str]:
@@ -30,12 +32,32 @@ def dimensions_of(query: Query) -> list[str]:
 
 def of_calls_only(names: Iterable[str]) -> list[str]:
     """Those that only calls have."""
-    return [name for name in names if not name.startswith(TAG_DIMENSION_PREFIX) and DIMENSIONS[name].interactions is None]
+    return [name for name in names if _known(name) and DIMENSIONS[name].calls and DIMENSIONS[name].interactions is None]
 
 
 def of_interactions_only(names: Iterable[str]) -> list[str]:
     """Those that only interactions have."""
-    return [name for name in names if not name.startswith(TAG_DIMENSION_PREFIX) and DIMENSIONS[name].calls is None]
+    return [name for name in names if _known(name) and DIMENSIONS[name].interactions and DIMENSIONS[name].calls is None]
+
+
+def not_of_calls(names: Iterable[str]) -> list[str]:
+    """Those that calls have not."""
+    return [name for name in names if _known(name) and DIMENSIONS[name].calls is None]
+
+
+def _known(name: str) -> bool:
+    return not name.startswith(TAG_DIMENSION_PREFIX)
+
+
+def _check_losses(measure: Measure, names: Iterable[str]) -> None:
+    """Losses and what arrived have few dimensions in common."""
+    for name in names:
+        dimension = DIMENSIONS[name] if _known(name) else None
+        if measure.losses is not None and (dimension is None or dimension.losses is None):
+            has = ", ".join(known.name for known in DIMENSIONS.values() if known.losses is not None)
+            raise QueryError(f"{measure.name} is of what never arrived; of that is known: {has}, and not {name[:60]}")
+        if measure.losses is None and dimension is not None and dimension.calls is None and dimension.interactions is None:
+            raise QueryError(f"{measure.name} cannot be broken down or filtered by {name}, which only losses of SDKs have")
 
 
 def route(query: Query) -> dict[Source, list[Measure]]:
@@ -49,11 +71,14 @@ def route(query: Query) -> dict[Source, list[Measure]]:
     plan: dict[Source, list[Measure]] = {}
     for name in query.measures:
         measure = MEASURES[name]
+        _check_losses(measure, names)
         plan.setdefault(_source(measure, needs_calls, needs_interactions), []).append(measure)
     return plan
 
 
 def _source(measure: Measure, needs_calls: list[str], needs_interactions: list[str]) -> Source:
+    if measure.losses is not None:
+        return Source.LOSSES
     if measure.calls is not None and not needs_interactions and (needs_calls or measure.interactions is None):
         return Source.CALLS
     if measure.interactions is not None:

@@ -1,14 +1,16 @@
-"""Projects' settings in the store, and the deletion of what is older than they say."""
+"""Projects' settings in the store (how long what is kept, rules for classes of data), and the deletion of what is too old."""
 
 import logging
 import threading
 import time
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
 
 import orjson
 
 from spanledger_collector.clock import CLOCK
 from spanledger_collector.errors import SpanledgerError
+from spanledger_collector.governance.data_rules import DataRule
 from spanledger_collector.governance.retention import Retention
 from spanledger_collector.store.arrow import table
 from spanledger_collector.store.ddl import parts_of
@@ -24,30 +26,50 @@ _NUMBERS: Final = (
     ("interactions", "start_time"),
     ("span_notes", "time"),
     ("feedback", "created_at"),
+    ("sdk_losses", "seen_at"),
 )
 _CONTENT: Final = (("span_content", "start_time"),)
 _EVERY_S: Final = 3_600.0
 _FIRST_AFTER_S: Final = 60.0
 
 
-def read_settings(store: Store) -> dict[str, Retention]:
+_CHANGING: Final = threading.Lock()
+
+
+class ProjectSettings(NamedTuple):
+    """What a project says of its data."""
+
+    retention: Retention = Retention()
+    rules: tuple[DataRule, ...] = ()
+
+
+def read_settings(store: Store) -> dict[str, ProjectSettings]:
     """The projects that have settings of their own.
 
     Raises:
         StoreUnavailable: the store does not answer.
     """
     rows = rows_of(store.read("SELECT project, argMax(body, version) AS body FROM projects GROUP BY project"))
-    return {row["project"]: Retention(**orjson.loads(row["body"])) for row in rows}
+    return {row["project"]: _settings(orjson.loads(row["body"])) for row in rows}
 
 
-def write_settings(store: Store, project: str, retention: Retention) -> None:
-    """Append a version of a project's settings.
+def change_settings(store: Store, project: str, change: Callable[[ProjectSettings], ProjectSettings]) -> ProjectSettings:
+    """Append a version of a project's settings, made from the one before, and return it.
 
     Raises:
         StoreUnavailable: the store does not take it.
     """
-    now = CLOCK.now_ns()
-    store.insert("projects", table([(project, orjson.dumps(retention._asdict()).decode(), now, now)], _FIELDS), "projects")
+    with _CHANGING:
+        settings = change(read_settings(store).get(project, ProjectSettings()))
+        body = {**settings.retention._asdict(), "data_rules": [list(rule) for rule in settings.rules]}
+        now = CLOCK.now_ns()
+        store.insert("projects", table([(project, orjson.dumps(body).decode(), now, now)], _FIELDS), "projects")
+    return settings
+
+
+def _settings(body: dict[str, Any]) -> ProjectSettings:
+    rules = tuple(DataRule(*rule) for rule in body.pop("data_rules", ()))
+    return ProjectSettings(Retention(**body), rules)
 
 
 def sweep(store: Store, now_ns: int) -> dict[str, int]:
@@ -61,7 +83,7 @@ def sweep(store: Store, now_ns: int) -> dict[str, int]:
     for tables, days in ((_NUMBERS, "numbers_days"), (_CONTENT, "content_days")):
         for name, column in tables:
             for project, oldest in _projects(store, name, column):
-                kept = getattr(settings.get(project, Retention()), days)
+                kept = getattr(settings.get(project, ProjectSettings()).retention, days)
                 # Whole days, so that a day goes at once and its parts are not rewritten every hour.
                 cut = (now_ns // _NS_PER_DAY - kept) * _NS_PER_DAY
                 if oldest < cut:

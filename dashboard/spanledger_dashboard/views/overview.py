@@ -88,6 +88,7 @@ def _read(here: Scope) -> dict[str, Any]:
         features=data.query(project, ask(filters, within, BY_FEATURE, ["feature"], order=["-interactions"], limit=FEATURES_MAX)),
         feature_course=data.query(project, ask(filters, within, ["cost_usd"], ["feature"], over_time=True)),
         status=lambda: data.status(project),
+        lost=attention.lost_read(here),
         **attention.drift_reads(here),
     )
 

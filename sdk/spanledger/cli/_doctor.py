@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import Annotated, Any, Final
 
@@ -12,9 +13,11 @@ from rich.text import Text
 from spanledger.cli import FAILURE, UNREACHABLE
 from spanledger.cli._show import CONSOLE, AsJson, Project, Url, connect, safe, show_json
 from spanledger.client import ApiError, Client, ClientError, NotFound, Unauthorized, Unreachable
+from spanledger_schema.losses import loss_reason
 
 _READ_BACK_S: Final = 5.0
 _APP: Final = "spanledger-doctor"
+_LOST: Final = {"sdk_dropped_spans": "spans", "sdk_dropped_feedback": "judgements"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ def _examine(client: Client, url: str | None, project: str | None, write: bool) 
         yield Finding("collector", False, str(error))
         return
     yield from _tell_status(status)
+    yield from _tell_losses(client)
     if client.ready():
         yield Finding("ready", True, "it takes data")
     else:
@@ -90,6 +94,23 @@ def _tell_status(status: dict[str, Any]) -> Iterator[Finding]:
         yield Finding("quarantine", False, f"the store refused {held:,} spans; GET /api/v1/quarantine says which and why")
     pending = status.get("pending_traces")
     yield Finding("data", None, f"through {status.get('data_through') or 'nothing yet'}, {pending} traces to settle")
+
+
+def _tell_losses(client: Client) -> Iterator[Finding]:
+    """What SDKs say that they lost during the last day, with what to do about each reason."""
+    start = datetime.now(UTC) - timedelta(days=1)
+    query = {"measures": list(_LOST), "dimensions": ["app", "loss_reason"], "start": start.isoformat()}
+    try:
+        rows = (client.call("POST", "/api/v1/query", body=query) or {}).get("rows", [])
+    except ApiError as error:
+        yield Finding("sdk losses", None, f"cannot be asked for: {error}")
+        return
+    for app, name, *counts in rows:
+        reason = loss_reason(str(name))
+        lost = " and ".join(f"{count:,} {words}" for count, words in zip(counts, _LOST.values(), strict=True) if count)
+        detail = f"the SDK of {app or 'an unnamed service'} dropped {lost} within a day: {reason.words}; {reason.advice}"
+        if lost:
+            yield Finding("sdk losses", None if reason.is_meant else False, detail)
 
 
 def _round_trip(client: Client, url: str | None, project: str | None) -> Finding:

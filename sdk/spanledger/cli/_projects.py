@@ -1,6 +1,7 @@
 """`spanledger projects`, `spanledger erase` and `spanledger backup`: what is kept, for how long, and where else."""
 
-from typing import Annotated
+from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -8,7 +9,11 @@ from spanledger.cli._show import AsJson, Project, Url, connect, safe, show_json,
 
 _BACKUP_S = 3_600.0
 
-projects = typer.Typer(help="Projects: list them, and set how long they keep data.", no_args_is_help=True, add_completion=False)
+projects = typer.Typer(
+    help="Projects: list them, how long they keep data, and rules for classes of data.",
+    no_args_is_help=True,
+    add_completion=False,
+)
 
 
 @projects.command("list")
@@ -55,6 +60,71 @@ def set_project(
         show_json(found)
     else:
         warn(f"{safe(found['name'])} keeps numbers for {found['numbers_days']} days and content for {found['content_days']}")
+
+
+DataClass = Annotated[str | None, typer.Option("--data-class", help='The class; without it any, "" for data that states none.')]
+Purpose = Annotated[str | None, typer.Option("--purpose", help='The purpose; without it any, "" for data that states none.')]
+Name = Annotated[str, typer.Argument(help="The project.")]
+
+
+@projects.command("rules")
+def list_rules(name: Name, as_json: AsJson = False, url: Url = None) -> None:
+    """What becomes of data of a class or with a purpose when it reaches the collector."""
+    with connect(url, None) as client:
+        _show_rules(client.call("GET", _rules_path(name))["rules"], as_json)
+
+
+@projects.command("set-rule")
+def set_rule(
+    name: Name,
+    action: Annotated[str, typer.Argument(help="deny, strip, mask or redact.")],
+    data_class: DataClass = None,
+    purpose: Purpose = None,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> None:
+    """Say what becomes of data of a class, with a purpose, or both; of several rules that match the strictest holds."""
+    rule = {"data_class": data_class, "purpose": purpose, "action": action}
+    with connect(url, None) as client:
+        kept = _others(client.call("GET", _rules_path(name))["rules"], data_class, purpose)
+        _show_rules(client.call("PUT", _rules_path(name), body={"rules": [*kept, rule]})["rules"], as_json)
+
+
+@projects.command("remove-rule")
+def remove_rule(
+    name: Name, data_class: DataClass = None, purpose: Purpose = None, as_json: AsJson = False, url: Url = None
+) -> None:
+    """Take back a rule, named by its class and purpose."""
+    with connect(url, None) as client:
+        rules = client.call("GET", _rules_path(name))["rules"]
+        kept = _others(rules, data_class, purpose)
+        if len(kept) == len(rules):
+            raise typer.BadParameter("there is no rule about just that; `spanledger projects rules` lists them")
+        _show_rules(client.call("PUT", _rules_path(name), body={"rules": kept})["rules"], as_json)
+
+
+def _rules_path(name: str) -> str:
+    return f"/api/v1/projects/{quote(name, safe='')}/data-rules"
+
+
+def _others(rules: list[dict[str, Any]], data_class: str | None, purpose: str | None) -> list[dict[str, Any]]:
+    """The rules that are about another pair of class and purpose."""
+    pair = _plain(data_class), _plain(purpose)
+    return [rule for rule in rules if (_plain(rule["data_class"]), _plain(rule["purpose"])) != pair]
+
+
+def _plain(name: str | None) -> str | None:
+    return None if name is None else name.strip().casefold()
+
+
+def _show_rules(rules: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        for rule in rules:
+            show_json(rule)
+        return
+    words = {None: "any", "": "none stated"}
+    rows = [[words.get(rule[key], safe(rule[key] or "")) for key in ("data_class", "purpose", "action")] for rule in rules]
+    show_table(["data class", "purpose", "action"], rows)
 
 
 def backup(

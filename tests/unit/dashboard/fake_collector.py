@@ -52,6 +52,7 @@ class World:
     prices: list[dict[str, Any]] = field(default_factory=list)
     versions: list[dict[str, Any]] = field(default_factory=list)
     reprices: list[dict[str, Any]] = field(default_factory=list)
+    losses: list[dict[str, Any]] = field(default_factory=list)
     project: str = "default"
     failing: dict[str, tuple[int, str]] = field(default_factory=dict)
     seen: list[tuple[str, str, Any]] = field(default_factory=list)
@@ -222,6 +223,8 @@ def _measure(name: str, scope: tuple[str, ...]) -> pl.Expr:
 def answer(world: World, raw: dict[str, Any]) -> bytes:
     """The Arrow stream that answers a Query."""
     query = Query.from_dict(raw)
+    if query.measures == ("sdk_dropped_spans",):
+        return _arrow(_lost(world, query))
     frame = world.frame() if world.rows else pl.DataFrame(schema=dict.fromkeys(_columns(), pl.String))
     scope: tuple[str, ...] = ("user",)
     if query.start is not None and query.end is not None and world.rows:
@@ -259,6 +262,15 @@ def answer(world: World, raw: dict[str, Any]) -> bytes:
         else frame
     )
     return _arrow(frame.head(query.limit))
+
+
+def _lost(world: World, query: Query) -> pl.DataFrame:
+    """Losses by app, reason and time, of the apps that are asked for."""
+    assert query.dimensions == ("app", "loss_reason")
+    apps = [f.values for f in query.filters if f.dimension == "app"]
+    rows = [r for r in world.losses if (not apps or r["app"] in apps[0]) and query.start <= r["time"] < query.end]
+    schema = {"time": pl.Datetime("us", "UTC"), "app": pl.String, "loss_reason": pl.String, "sdk_dropped_spans": pl.Int64}
+    return pl.DataFrame(rows, schema=schema)
 
 
 def _columns() -> list[str]:

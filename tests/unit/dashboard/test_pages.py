@@ -82,6 +82,26 @@ def test_what_needs_attention_is_said_and_linked(open_page):
     assert len(app.get("page_link")) >= 3
 
 
+def test_what_sdks_lost_is_said_by_service_with_the_reasons(open_page, world):
+    from tests.unit.dashboard.conftest import NOW
+
+    world.rules, world.drift = [], None
+    world.losses = [
+        {"time": NOW - timedelta(hours=5), "app": "bot", "loss_reason": "queue_full", "sdk_dropped_spans": 1_000},
+        {"time": NOW - timedelta(hours=2), "app": "bot", "loss_reason": "queue_full", "sdk_dropped_spans": 204},
+        {"time": NOW - timedelta(hours=2), "app": "bot", "loss_reason": "newly_invented", "sdk_dropped_spans": 3},
+        {"time": NOW - timedelta(hours=3), "app": HOSTILE, "loss_reason": "unreachable", "sdk_dropped_spans": 1},
+        {"time": NOW - timedelta(hours=3), "app": "shy", "loss_reason": "denied", "sdk_dropped_spans": 99},
+    ]
+    said = words(open_page("overview", feature="doc-search"))
+    assert f"The SDK of bot dropped 1,207 spans since {fmt.moment(NOW - timedelta(hours=5), 'UTC')}: more came" in said
+    assert "newly invented" in said
+    assert "dropped 1 span since" in said
+    assert "shy" not in said, "what an application drops on purpose is no loss"
+    assert "evil" not in "".join(element.value for element in open_page("overview").markdown)
+    assert "of bot" not in words(open_page("overview", app="helpdesk"))
+
+
 def test_nothing_is_said_when_nothing_needs_attention(open_page, world):
     world.rules, world.drift = [], None
     world.rows = [r | {"unpriced_generations": 0, "failure_mode": None, "cost_usd": Decimal("0.01")} for r in world.rows]
@@ -91,7 +111,8 @@ def test_nothing_is_said_when_nothing_needs_attention(open_page, world):
 
 def test_a_filter_in_the_url_reaches_every_question(open_page, world):
     open_page("failures", feature="doc-search", env="prod")
-    asked = [body for _, path, body in world.seen if path == "/api/v1/query"]
+    # What never arrived has no feature.
+    asked = [body for _, path, body in world.seen if path == "/api/v1/query" and body["measures"] != ["sdk_dropped_spans"]]
     assert asked
     for body in asked:
         chosen = {f["dimension"]: f["values"] for f in body["filters"]}
@@ -103,7 +124,8 @@ def test_a_filter_in_the_url_reaches_every_question(open_page, world):
 def test_a_tag_in_the_url_reaches_every_question_of_every_page(open_page, world, page):
     app = open_page(page, tag="tier=pro")
     assert not app.exception
-    asked = [body for _, path, body in world.seen if path == "/api/v1/query"]
+    # What never arrived has no tags.
+    asked = [body for _, path, body in world.seen if path == "/api/v1/query" and body["measures"] != ["sdk_dropped_spans"]]
     assert all({"dimension": "tag:tier", "op": "in", "values": ["pro"]} in body["filters"] for body in asked)
     listed = [query for _, path, query in world.lists if path == "/api/v1/interactions"]
     assert asked or listed

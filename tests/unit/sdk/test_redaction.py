@@ -14,9 +14,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from spanledger import _patterns
-from spanledger._patterns import redact
-from spanledger._rules import KINDS
+from spanledger_schema import redaction
+from spanledger_schema.content import SECRET_KINDS
+from spanledger_schema.redaction import redact
 
 sys.path.insert(0, str(Path(__file__).parent))
 from steps import Counted
@@ -25,7 +25,7 @@ ALNUM = string.ascii_letters + string.digits
 
 
 def luhn_completed(digits: str) -> str:
-    return next(digits + last for last in string.digits if _patterns._passes_luhn(digits + last))
+    return next(digits + last for last in string.digits if redaction._passes_luhn(digits + last))
 
 
 def iban_of(country: str, account: str) -> str:
@@ -84,13 +84,13 @@ SECRETS: dict[str, st.SearchStrategy[str]] = {
         lambda text: f"-----BEGIN RSA PRIVATE KEY-----\n{text}\n-----END RSA PRIVATE KEY-----"
     ),
 }
-ANY_SECRET = st.sampled_from(KINDS).flatmap(lambda kind: st.tuples(st.just(kind), SECRETS[kind]))
+ANY_SECRET = st.sampled_from(SECRET_KINDS).flatmap(lambda kind: st.tuples(st.just(kind), SECRETS[kind]))
 AROUND = st.sampled_from(["", " ", "\n", "\t", '"', "(", "é ", "日本", "<", "\\ ", "see: ", "/ ", "\x07"])
 BEHIND = st.sampled_from(["", " ", "\n", '"', ")", " é", ",", ">", "; "])
 
 
 def test_each_kind_that_can_be_asked_for_can_be_found() -> None:
-    assert tuple(_patterns._FINDERS) == KINDS
+    assert tuple(redaction._FINDERS) == SECRET_KINDS
 
 
 def nest(value: str, how: list[int]) -> Any:
@@ -127,12 +127,12 @@ def test_every_secret_is_gone_in_any_nesting_and_json_stays_json(
 ) -> None:
     _, text = secret
     document = nest(before + text + after, how)
-    redacted = redact(document, KINDS)
+    redacted = redact(document, SECRET_KINDS)
     assert text.replace("\n", "") not in redacted.replace("\\n", "").replace("\\", "").replace("\n", "")
     if how:
         texts = unnest(redacted)
         assert any("[redacted:" in found for found in texts)
-    assert redact(redacted, KINDS) == redacted
+    assert redact(redacted, SECRET_KINDS) == redacted
 
 
 INNOCENT = r"""
@@ -149,9 +149,9 @@ WORDS = st.sampled_from(INNOCENT.split())
     ).map(" ".join)
 )
 def test_text_without_secrets_is_the_very_same(text: str) -> None:
-    assert redact(text, KINDS) is text
+    assert redact(text, SECRET_KINDS) is text
     document = json.dumps([{"role": "user", "parts": [{"type": "text", "content": text}]}])
-    assert redact(document, KINDS) is document
+    assert redact(document, SECRET_KINDS) is document
 
 
 def test_only_the_kinds_asked_for() -> None:
@@ -178,7 +178,7 @@ def test_only_the_kinds_asked_for() -> None:
     ],
 )
 def test_examples(text: str, redacted: str) -> None:
-    assert redact(text, KINDS) == redacted
+    assert redact(text, SECRET_KINDS) == redacted
 
 
 UNITS = [
@@ -232,7 +232,7 @@ def count_steps(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], int]:
         steps += 1
 
     compile_really = re.compile
-    spec = importlib.util.spec_from_file_location("counted_patterns", _patterns.__file__)
+    spec = importlib.util.spec_from_file_location("counted_patterns", redaction.__file__)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -243,7 +243,7 @@ def count_steps(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], int]:
     def steps_of(text: str) -> int:
         nonlocal steps
         steps = 0
-        module.redact(text, KINDS)
+        module.redact(text, SECRET_KINDS)
         return steps
 
     return steps_of

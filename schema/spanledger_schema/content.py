@@ -1,6 +1,10 @@
-"""Which attributes hold content, which say who somebody is, and which are only names and numbers; of all instrumentations."""
+"""Which attributes hold content, which say who somebody is, which are only names and numbers; and content without its words.
 
-from typing import Final
+SDK and collector go by the same lists, so that a word such as `strip` means the same on both sides.
+"""
+
+import json
+from typing import Any, Final
 
 from spanledger_schema import semconv
 
@@ -15,15 +19,29 @@ CONTENT_KEYS: Final = frozenset(
         semconv.RETRIEVAL_QUERY,
         semconv.RETRIEVAL_DOCUMENTS,
         "all_messages_events",
+        "ai.embedding",
+        "ai.embeddings",
+        "event_body",
         "events",
         "exception.message",
         "exception.stacktrace",
         "final_result",
+        "gcp.vertex.agent.llm_request",
+        "gcp.vertex.agent.llm_response",
+        "gcp.vertex.agent.tool_call_args",
+        "gcp.vertex.agent.tool_response",
         "gen_ai.agent.description",
         "gen_ai.evaluation.explanation",
+        "gen_ai.request.messages",
+        "gen_ai.response.text",
+        "gen_ai.task.input",
+        "gen_ai.task.output",
+        "gen_ai.tool.args",
         "input",
         "llm.invocation_parameters",
+        "logfire.msg",
         "metadata",
+        "mlflow.chat.tools",
         "output",
         "pydantic_ai.all_messages",
         "request_data",
@@ -112,7 +130,49 @@ _NAMING_PREFIXES: Final = (
     "thread.",
     "traceloop.",
 )
+_RAW_CONTENT: Final = frozenset(
+    {"messages", "content", "contents", "choices", "candidates", "system", "prompt", "input", "output"}
+)
+"""Last steps of `llm.<provider>.<field>`, where LiteLLM keeps a provider's raw request and answer."""
+_NUMBER_PREFIXES: Final = ("llm.cost.", "llm.token_count.", "llm.usage.")
+_CONTENT_WORDS: Final = frozenset(
+    {
+        "answer",
+        "arguments",
+        "body",
+        "comment",
+        "completion",
+        "content",
+        "contents",
+        "document",
+        "documents",
+        "explanation",
+        "input",
+        "inputs",
+        "message",
+        "messages",
+        "output",
+        "outputs",
+        "prompt",
+        "prompts",
+        "query",
+        "question",
+        "response",
+        "result",
+        "text",
+        "transcript",
+    }
+)
 _FREE_TEXT_KEYS: Final = frozenset({semconv.FALLBACK_REASON, semconv.ESCALATION_REASON})
+SECRET_KINDS: Final = ("private_key", "api_key", "email", "iban", "card", "phone", "ip")
+"""What `redaction.redact` can look for."""
+SECRET_KINDS_IN_NAMES: Final = tuple(kind for kind in SECRET_KINDS if kind not in ("ip", "phone"))
+"""What it looks for in names and ids: versions look like addresses and telephone numbers."""
+MASK: Final = "[masked]"
+TEXT_CHARS_MAX: Final = 1 << 20
+"""Longer texts (other instrumentations have no limit) are cut before they are searched."""
+CUT: Final = "…[cut]"
+_SHAPE_KEYS: Final = frozenset({"role", "type", "finish_reason", "modality"})
 _NEVER_CHANGED: Final = frozenset(
     {
         semconv.USER_ID,
@@ -128,8 +188,16 @@ _NEVER_CHANGED: Final = frozenset(
 
 
 def is_content(key: str) -> bool:
-    """Whether the attribute holds what models and users wrote, or what tools and documents said."""
-    return key in CONTENT_KEYS or key.startswith(CONTENT_PREFIXES)
+    """Whether the attribute holds what models and users wrote, or what tools and documents said.
+
+    Of names that no vocabulary known here defines, those count whose last step says so, as in `my_app.prompt`.
+    """
+    if key in CONTENT_KEYS or key.startswith(CONTENT_PREFIXES):
+        return True
+    if key.startswith("llm."):
+        is_number = key.startswith(_NUMBER_PREFIXES)
+        return not is_number and key.count(".") == 2 and key.rpartition(".")[2] in _RAW_CONTENT
+    return not key.startswith(_NAMING_PREFIXES) and key.rpartition(".")[2].lower() in _CONTENT_WORDS
 
 
 def is_identity(key: str) -> bool:
@@ -147,3 +215,23 @@ def is_free_text(key: str) -> bool:
 def is_fixed(key: str) -> bool:
     """Whether its value is an id that others must find again, so that redaction leaves it alone."""
     return key in _NEVER_CHANGED
+
+
+def mask(text: str) -> str:
+    """Content without its words: of JSON the shape stays, so that turns, calls and documents can still be counted."""
+    try:
+        return json.dumps(masked(json.loads(text)), separators=(",", ":"))
+    except (ValueError, RecursionError):
+        return MASK
+
+
+def masked(value: Any) -> Any:
+    """A structure with every text and number in it replaced, but for what says its shape, such as `role`."""
+    if isinstance(value, dict):
+        return {
+            key: item if key in _SHAPE_KEYS and isinstance(item, str) and item.isidentifier() else masked(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [masked(item) for item in value]
+    return value if value is None or isinstance(value, bool) else MASK
