@@ -178,7 +178,7 @@ def test_while_the_store_is_away_only_what_the_rules_left_waits_on_disk(live: Li
         live.http.post("/v1/logs", content=log_request("HIDDEN-log", "restricted", 2), headers=headers)
         assert not live.parts.spool.is_empty
         assert live.parts.account.by_project()[project] == {"accepted": 3, "stored": 0, "pending": 3, "quarantined": 0}
-        waiting = b"".join(item.body for item in live.parts.spool.oldest(100)).decode()
+        waiting = b"".join(item.body for item in live.parts.spool.oldest(100, 1 << 20)).decode()
         assert "HIDDEN" not in waiting
         assert "open words" in waiting
     finally:
