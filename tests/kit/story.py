@@ -55,22 +55,33 @@ def traffic(at: float) -> tuple[list[tuple[str, bytes]], list[tuple[str, bytes]]
     """Requests of forty traces over three days, with retries, failures, twins, and children that come before their parents."""
     bodies: list[tuple[str, bytes]] = []
     late: list[tuple[str, bytes]] = []
-    for number in range(1, 41):
-        user, model = USERS[number % 3], ("gpt-4o", "gpt-4o-mini", "no-such-model")[number % 7 % 3]
-        root = S(1, trace=number, name="answer", attrs={"spanledger.interaction": "answer", "user.id": user})
-        call = S(2, 1, trace=number, name="chat", attrs=chat(user, number, model), start=0.1, end=0.9)
-        spans = [call]
-        if number % 5 == 0:
-            failed = {**chat(user, number, model), "error.type": "429", "http.response.status_code": 429}
-            spans.append(S(3, 1, trace=number, name="chat", attrs=failed, status=2, start=0.0, end=0.05))
-        if number % 8 == 0:
-            spans.append(S(4, 1, trace=number, name="chat", attrs=chat(user, number, model), scope="another.client", end=0.95))
-        body = ("/v1/traces", request(*spans, at=at - (number % 3) * DAY + number))
-        bodies.append(body)
-        late.append(("/v1/traces", request(root, at=at - (number % 3) * DAY + number)))
-        if number % 10 == 0:
-            bodies.append(body)
-    return bodies, late
+    for day in range(3):
+        for first in (1 + day, 19 + day):
+            numbers = range(first, min(first + 18, 41), 3)
+            spans = [span for number in numbers for span in steps(number)]
+            bodies.append(("/v1/traces", request(*spans, at=at - day * DAY)))
+            late.append(("/v1/traces", request(*map(root, numbers), at=at - day * DAY)))
+    return [*bodies, bodies[0], bodies[-1]], late
+
+
+def root(number: int) -> S:
+    """What the forty traces begin with, and what comes last."""
+    attrs = {"spanledger.interaction": "answer", "user.id": USERS[number % 3]}
+    return S(1, trace=number, name="answer", attrs=attrs, start=number, end=number + 1.0)
+
+
+def steps(number: int) -> list[S]:
+    """What happens in one of them."""
+    user, model = USERS[number % 3], ("gpt-4o", "gpt-4o-mini", "no-such-model")[number % 7 % 3]
+    attrs = chat(user, number, model)
+    spans = [S(2, 1, trace=number, name="chat", attrs=attrs, start=number + 0.1, end=number + 0.9)]
+    if number % 5 == 0:
+        failed = {**attrs, "error.type": "429", "http.response.status_code": 429}
+        spans.append(S(3, 1, trace=number, name="chat", attrs=failed, status=2, start=number, end=number + 0.05))
+    if number % 8 == 0:
+        again = {"trace": number, "name": "chat", "scope": "another.client", "start": number, "end": number + 0.95}
+        spans.append(S(4, 1, attrs=attrs, **again))
+    return spans
 
 
 def recorded(every: int) -> list[tuple[str, bytes]]:
