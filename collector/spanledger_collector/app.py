@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -63,6 +64,7 @@ from spanledger_collector.telemetry import Counters
 from spanledger_schema.query import QueryError
 
 _LOGGER = logging.getLogger(__name__)
+_SWITCH_S = 0.0005
 
 
 def create_app(settings: Settings, started: Services | None = None) -> FastAPI:
@@ -83,6 +85,8 @@ def create_app(settings: Settings, started: Services | None = None) -> FastAPI:
         gc.collect()
         gc.freeze()
         gc.set_threshold(100_000, 50, 200)
+        # With the usual 5 ms each piece of a body waits for a decoding thread that long, and under load a refusal took seconds.
+        sys.setswitchinterval(_SWITCH_S)
         grpc = None
         if settings.grpc_port is not None:
             grpc = GrpcServer(parts, settings.host, settings.grpc_port)
