@@ -176,6 +176,7 @@ SECRET_KINDS: Final = ("private_key", "api_key", "email", "iban", "card", "phone
 SECRET_KINDS_IN_NAMES: Final = tuple(kind for kind in SECRET_KINDS if kind not in ("ip", "phone"))
 """What it looks for in names and ids: versions look like addresses and telephone numbers."""
 MASK: Final = "[masked]"
+_LABEL_CHARS_MAX: Final = 60
 TEXT_CHARS_MAX: Final = 1 << 20
 """Longer texts (other instrumentations have no limit) are cut before they are searched."""
 CUT: Final = "…[cut]"
@@ -222,6 +223,11 @@ def is_free_text(key: str) -> bool:
 def is_fixed(key: str) -> bool:
     """Whether its value is an id that others must find again, so that redaction leaves it alone."""
     return key in _NEVER_CHANGED
+
+
+def is_label(text: str) -> bool:
+    """Whether a value is a label of one word, such as `thumbs_up`, and not something that somebody wrote."""
+    return len(text) <= _LABEL_CHARS_MAX and len(text.split()) <= 1
 
 
 def mask(text: str) -> str:

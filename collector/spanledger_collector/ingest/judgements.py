@@ -23,7 +23,6 @@ _BAD: Final = frozenset(
     {"no", "false", "bad", "negative", "down", "thumbs_down", "unhelpful", "incorrect", "reject", "rejected", "dislike", "fail"}
 )
 _COMMENT_CHARS_MAX: Final = 10_000
-_LABEL_CHARS_MAX: Final = 60
 
 FEEDBACK_FIELDS: Final[Fields] = (
     ("project", "text"),
@@ -135,12 +134,6 @@ def verdict(value: Any) -> tuple[int, float | None]:
         word = value.strip().lower()
         return (1 if word in _GOOD else 0 if word in _BAD else -1), None
     raise InvalidQuestion("value is a bool, a finite number or a text.")
-
-
-def is_label(value: str) -> bool:
-    """Whether a text value is a verdict or a label of one word, and not something that somebody wrote."""
-    word = value.strip().lower()
-    return word in _GOOD or word in _BAD or (len(word) <= _LABEL_CHARS_MAX and len(word.split()) <= 1)
 
 
 def _target(item: Mapping[str, Any]) -> tuple[str, str, str]:

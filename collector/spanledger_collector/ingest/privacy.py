@@ -10,7 +10,6 @@ from typing import Any, Final
 from spanledger_collector.governance.data_rules import Action, DataRules
 from spanledger_collector.ingest.decoded import Attributes, Decoded, DecodedSpan, LogRecord
 from spanledger_collector.ingest.dialects.facts import as_mapping, parse_json, text, to_json
-from spanledger_collector.ingest.judgements import is_label
 from spanledger_schema import semconv
 from spanledger_schema.content import (
     CUT,
@@ -21,6 +20,7 @@ from spanledger_schema.content import (
     is_content,
     is_fixed,
     is_free_text,
+    is_label,
     mask,
     masked,
 )
