@@ -171,6 +171,8 @@ _CONTENT_WORDS: Final = frozenset(
     }
 )
 _FREE_TEXT_KEYS: Final = frozenset({semconv.FALLBACK_REASON, semconv.ESCALATION_REASON})
+_LABEL_KEYS: Final = frozenset({"finish_reason", "gen_ai.evaluation.score.label", "role"})
+_LABEL_ENDS: Final = (".annotation.label", ".evaluation.label")
 SECRET_KINDS: Final = ("private_key", "api_key", "email", "iban", "card", "phone", "ip")
 """What `redaction.redact` can look for."""
 SECRET_KINDS_IN_NAMES: Final = tuple(kind for kind in SECRET_KINDS if kind not in ("ip", "phone"))
@@ -218,6 +220,11 @@ def is_free_text(key: str) -> bool:
     if is_content(key) or key in _FREE_TEXT_KEYS or key.startswith(semconv.TAG_PREFIX):
         return True
     return not key.startswith(_NAMING_PREFIXES) and not is_fixed(key)
+
+
+def holds_label(key: str) -> bool:
+    """Whether a text there is meant to be a label, such as a reason or a judge's word, so that one of more words is content."""
+    return key in _FREE_TEXT_KEYS or key in _LABEL_KEYS or key.endswith(_LABEL_ENDS)
 
 
 def is_fixed(key: str) -> bool:

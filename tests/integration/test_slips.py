@@ -115,6 +115,10 @@ CARRIERS = [
     {"events": [("gen_ai.tool.message", 0.1, {"id": "SLIP-word", "whatever": "SLIP-word", "gen_ai.event.content": "SLIP-word"})]},
     {"events": [("gen_ai.user.message", 0.1, {"gen_ai.event.content": '{"content":"SLIP-word"}'})]},
     {"events": [("mlflow.chunk.item.0", 0.1, {"mlflow.chunk.value": '{"choices":[{"delta":{"content":"SLIP-word"}}]}'})]},
+    {"attrs": {"spanledger.fallback.reason": "it said SLIP-word", "annotations.0.annotation.name": "n",
+               "annotations.0.annotation.score": 1.0, "annotations.0.annotation.label": "as SLIP-word said"}},
+    {"events": [("gen_ai.evaluation.result", 0.1, {"gen_ai.evaluation.name": "q",
+                 "gen_ai.evaluation.score.label": "of SLIP-word and others", "gen_ai.evaluation.score.value": 0.5})]},
     {"events": [("exception", 0.1, {"exception.message": "SLIP-word", "exception.stacktrace": "at SLIP-word"})], "status": 2,
      "message": "SLIP-word"},
 ]  # fmt: skip

@@ -17,6 +17,7 @@ from spanledger_schema.content import (
     SECRET_KINDS,
     SECRET_KINDS_IN_NAMES,
     TEXT_CHARS_MAX,
+    holds_label,
     is_content,
     is_fixed,
     is_free_text,
@@ -171,7 +172,7 @@ def _change(span: DecodedSpan, action: Action) -> None:
     attributes, message = span.attributes, span.status_message
     events = span.events
     if action == "strip":
-        kept = {key: _counted(key, value) for key, value in attributes.items() if not is_content(key)}
+        kept = {key: _counted(key, value) for key, value in attributes.items() if not _is_words(key, value)}
         if len(kept) < len(attributes) or message or events:
             kept[semconv.CONTENT_DROPPED] = "data_rule"
         attributes, message = kept, ""
@@ -207,7 +208,8 @@ def _without_words(body: Any) -> Any:
     """A log record's body as instrumentations write it where they are not to record content."""
     choice = as_mapping(body)
     reason = choice.get("finish_reason")
-    return {"finish_reason": reason, "message": {"role": "assistant"}} if isinstance(reason, str) else None
+    is_told = isinstance(reason, str) and is_label(reason)
+    return {"finish_reason": reason, "message": {"role": "assistant"}} if is_told else None
 
 
 def _numbers_of(details: Attributes) -> Attributes:
@@ -215,18 +217,23 @@ def _numbers_of(details: Attributes) -> Attributes:
     return {
         key: _counted(key, value)
         for key, value in details.items()
-        if not is_content(key) and (key in _EVENT_TEXTS or isinstance(value, bool | int | float) or not is_free_text(key))
+        if not _is_words(key, value) and (key in _EVENT_TEXTS or isinstance(value, bool | int | float) or not is_free_text(key))
     }
 
 
 def _masked_content(attributes: Attributes) -> Attributes:
-    return {key: _masked(value) if is_content(key) else _counted(key, value) for key, value in attributes.items()}
+    return {key: _masked(value) if _is_words(key, value) else _counted(key, value) for key, value in attributes.items()}
 
 
 def _masked_texts(details: Attributes) -> Attributes:
     """Of an event or log record without its words: what `_numbers_of` leaves out is masked."""
     kept = _numbers_of(details)
     return {key: kept[key] if key in kept else _masked(value) for key, value in details.items()}
+
+
+def _is_words(key: str, value: Any) -> bool:
+    """Whether somebody wrote what stands there: content, or a text in place of a label."""
+    return is_content(key) or (holds_label(key) and isinstance(value, str) and not is_label(value))
 
 
 def _masked(value: Any) -> Any:
