@@ -1,5 +1,6 @@
 """Ways past the data rules that were tried: each is closed at the door, and nothing of it is found in any table or file."""
 
+import base64
 import json
 import time
 from collections.abc import Iterator
@@ -145,13 +146,23 @@ def test_secrets_in_keys_and_in_numbers_are_redacted_too(live: LiveCollector, pr
     kept = said(
         live,
         project,
-        S(1, name="execute_tool f", attrs={
+        S(1, name="execute_tool f", scope="scope of ada.scope@example.org", attrs={
+            "raw": b"ada.bytes@example.org",
             "gen_ai.operation.name": "execute_tool", "gen_ai.tool.call.arguments": arguments,
             "score of ada.attr@example.org": 3, "card": 5555555555554444, "count": 12345678,
             "spanledger.tag.ada.tag@example.org": "x",
         }),
     )  # fmt: skip
-    for secret_ in ("ada.key@", "ada.deep@", "ada.attr@", "ada.tag@", "4111111111111111", "5555555555554444"):
+    for secret_ in (
+        "ada.key@",
+        "ada.deep@",
+        "ada.attr@",
+        "ada.tag@",
+        "ada.scope@",
+        base64.b64encode(b"ada.bytes@example.org").decode()[:20],
+        "4111111111111111",
+        "5555555555554444",
+    ):
         assert secret_ not in kept, secret_
     assert "12345678" in kept
 

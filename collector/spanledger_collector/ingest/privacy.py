@@ -4,6 +4,8 @@ A span's class and purpose are what it states itself, else what its nearest ance
 resource states. Ancestors in other requests are not waited for: that would mean to keep what may have to be refused.
 """
 
+import base64
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -42,6 +44,7 @@ _EVENT_TEXTS: Final = frozenset(
 """Texts of events that say what happened, and not what somebody wrote."""
 _COUNTED: Final = frozenset({"ai.response.providerMetadata", "gen_ai.usage.raw", "mlflow.chunk.value"})
 """JSON that is read for the tokens in it, among whatever else a provider wrote there."""
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/]{8,}+={0,2}")
 _CARD_FROM: Final = 10**12
 
 Stated = tuple[str, str]
@@ -99,6 +102,7 @@ def enforce(decoded: Decoded, rules: DataRules, project: str, classes: Classes) 
         group.spans = kept
         if is_group_touched:
             group.resource = _clean_resource(group.resource)
+            group.scope = _redacted(group.scope, SECRET_KINDS_IN_NAMES)
             is_touched = True
     decoded.groups = [group for group in decoded.groups if group.spans]
     return is_touched
@@ -286,4 +290,10 @@ def _redacted_value(value: Any, kinds: tuple[str, ...]) -> Any:
 def _redacted(words: str, kinds: tuple[str, ...]) -> str:
     if len(words) > TEXT_CHARS_MAX:
         words = words[:TEXT_CHARS_MAX] + CUT
-    return redact(words, kinds)
+    found = redact(words, kinds)
+    if found == words and len(words) % 4 == 0 and _BASE64.fullmatch(words):
+        # Bytes come as this text. What they say is read as SDKs read it: all secrets are ASCII.
+        said = base64.b64decode(words).decode("latin-1")
+        if (plain := redact(said, kinds)) != said:
+            return base64.b64encode(plain.encode("latin-1")).decode()
+    return found
