@@ -40,7 +40,9 @@ def status_line(project: str, zone: str) -> None:
     else:
         st.badge("Collector not ready", icon=":material/warning:", color="orange")
     per_minute = status.get("spans_per_minute")
-    lines = [f"{fmt.count(per_minute)} spans/min", f"Data through {fmt.moment(when(status.get('data_through')), zone)}"]
+    # Of all projects together a key of one project is told nothing.
+    lines = [] if per_minute is None else [f"{fmt.count(per_minute)} spans/min"]
+    lines.append(f"Data through {fmt.moment(when(status.get('data_through')), zone)}")
     if pending := status.get("pending_traces"):
         lines.append(f"{fmt.plural(pending, 'trace')} being settled")
     if rejected := status.get("rejected_spans"):

@@ -159,8 +159,13 @@ def hosts(sign_in: SignIn) -> list[str]:
 
 def _email(claims: Mapping[str, Any]) -> str:
     given = claims.get("email")
-    found = given.strip().lower() if isinstance(given, str) else ""
+    found = _low(given.strip()) if isinstance(given, str) else ""
     return found if found.count("@") == 1 and not found.startswith("@") and not found.endswith("@") else ""
+
+
+def _low(address: str) -> str:
+    """In small letters, of ASCII only: some others, as the Kelvin sign, become ASCII's, and somebody becomes somebody else."""
+    return address.encode("utf-8", "replace").lower().decode()
 
 
 def _groups(claims: Mapping[str, Any], path: str) -> frozenset[str]:
@@ -213,7 +218,7 @@ def _role(name: str, table: Any) -> Role:
     domains = [domain.removeprefix("@") for domain in domains]
     if wrong := [domain for domain in domains if "@" in domain or "*" in domain]:
         raise SignInError(f"{where}: {wrong[0]!r} is no domain; write example.com, without wildcards.")
-    low = frozenset(email.lower() for email in emails), frozenset(domain.lower() for domain in domains)
+    low = frozenset(map(_low, emails)), frozenset(map(_low, domains))
     return Role(name, frozenset(scopes), low[0], low[1], frozenset(groups))
 
 

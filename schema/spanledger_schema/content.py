@@ -21,6 +21,8 @@ CONTENT_KEYS: Final = frozenset(
         "all_messages_events",
         "ai.embedding",
         "ai.embeddings",
+        "db.query.text",
+        "db.statement",
         "event_body",
         "events",
         "exception.message",
@@ -32,15 +34,18 @@ CONTENT_KEYS: Final = frozenset(
         "gcp.vertex.agent.tool_response",
         "gen_ai.agent.description",
         "gen_ai.evaluation.explanation",
+        "gen_ai.event.content",
         "gen_ai.request.messages",
         "gen_ai.response.text",
         "gen_ai.task.input",
         "gen_ai.task.output",
         "gen_ai.tool.args",
         "input",
+        "langfuse.observation.status_message",
         "llm.invocation_parameters",
         "logfire.msg",
         "metadata",
+        "mlflow.chat.messages",
         "mlflow.chat.tools",
         "output",
         "pydantic_ai.all_messages",
@@ -60,6 +65,8 @@ CONTENT_PREFIXES: Final = (
     "ai.toolCall.result",
     "ai.value",
     "ai.values",
+    "db.operation.parameter.",
+    "db.query.parameter.",
     "embedding.embeddings",
     "embedding.text",
     "gen_ai.completion",
@@ -164,11 +171,14 @@ _CONTENT_WORDS: Final = frozenset(
     }
 )
 _FREE_TEXT_KEYS: Final = frozenset({semconv.FALLBACK_REASON, semconv.ESCALATION_REASON})
+_LABEL_KEYS: Final = frozenset({"finish_reason", "gen_ai.evaluation.score.label", "role"})
+_LABEL_ENDS: Final = (".annotation.label", ".evaluation.label")
 SECRET_KINDS: Final = ("private_key", "api_key", "email", "iban", "card", "phone", "ip")
 """What `redaction.redact` can look for."""
 SECRET_KINDS_IN_NAMES: Final = tuple(kind for kind in SECRET_KINDS if kind not in ("ip", "phone"))
 """What it looks for in names and ids: versions look like addresses and telephone numbers."""
 MASK: Final = "[masked]"
+_LABEL_CHARS_MAX: Final = 60
 TEXT_CHARS_MAX: Final = 1 << 20
 """Longer texts (other instrumentations have no limit) are cut before they are searched."""
 CUT: Final = "…[cut]"
@@ -212,9 +222,19 @@ def is_free_text(key: str) -> bool:
     return not key.startswith(_NAMING_PREFIXES) and not is_fixed(key)
 
 
+def holds_label(key: str) -> bool:
+    """Whether a text there is meant to be a label, such as a reason or a judge's word, so that one of more words is content."""
+    return key in _FREE_TEXT_KEYS or key in _LABEL_KEYS or key.endswith(_LABEL_ENDS)
+
+
 def is_fixed(key: str) -> bool:
     """Whether its value is an id that others must find again, so that redaction leaves it alone."""
     return key in _NEVER_CHANGED
+
+
+def is_label(text: str) -> bool:
+    """Whether a value is a label of one word, such as `thumbs_up`, and not something that somebody wrote."""
+    return len(text) <= _LABEL_CHARS_MAX and len(text.split()) <= 1
 
 
 def mask(text: str) -> str:

@@ -1,20 +1,19 @@
 """Data rules hold before anything is kept: at every door, whatever the store does, and in whatever order they are written."""
 
 import json
-import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
-from live import LiveCollector, engine_folder, free_port
+from kept import everything_kept, log_request, rule
+from live import LiveCollector, free_port
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import LogsServiceStub
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
-from otlp_kit import S, any_value, attributes, request, span_hex, trace_hex
+from otlp_kit import S, request, span_hex, trace_hex
 from typer.testing import CliRunner
 
 import spanledger
@@ -49,55 +48,10 @@ def chat(said: str, data_class: str | None = None, purpose: str | None = None, *
     return {key: value for key, value in given.items() if value is not None}
 
 
-def rule(live: LiveCollector, project: str, *rules: dict[str, Any]) -> None:
-    answer = live.http.put(f"/api/v1/projects/{project}/data-rules", json={"rules": list(rules)})
-    assert answer.status_code == 200, answer.text
-
-
 def denied(live: LiveCollector, project: str, what: str = "spans") -> int:
     line = f'spanledger_{what}_denied_total{{project="{project}"}} '
     found = [line_ for line_ in live.http.get("/metrics").text.splitlines() if line_.startswith(line)]
     return int(found[0].rpartition(" ")[2]) if found else 0
-
-
-def everything_kept(live: LiveCollector) -> str:
-    """Every row of every table, and every file of the data folder in which text stands in the clear."""
-    store = live.parts.store
-    names = [row["name"] for row in rows_of(store.read("SELECT name FROM system.tables WHERE database = currentDatabase()"))]
-    kept = [str(store.read(f"SELECT * FROM {name}").to_pylist()) for name in names]
-    for root, _, files in os.walk(engine_folder()):
-        for name in files:
-            try:
-                kept.append((Path(root) / name).read_bytes().decode("latin-1"))
-            except OSError:
-                continue
-    return "\n".join(kept)
-
-
-def log_request(said: str, data_class: str | None, trace: int = 1, resource: dict[str, Any] | None = None) -> bytes:
-    message = ExportLogsServiceRequest()
-    outer = message.resource_logs.add()
-    outer.resource.attributes.extend(attributes(resource or {}))
-    scope = outer.scope_logs.add()
-    for event, body, given in (
-        ("gen_ai.user.message", {"content": said}, {}),
-        ("gen_ai.choice", {"finish_reason": "stop", "message": {"content": said}}, {}),
-        (
-            "gen_ai.evaluation.result",
-            None,
-            {
-                "gen_ai.evaluation.name": "quality",
-                "gen_ai.evaluation.score.value": 0.9,
-                "gen_ai.evaluation.explanation": said,
-            },
-        ),
-    ):
-        record = scope.log_records.add(event_name=event, time_unix_nano=time.time_ns())
-        record.trace_id, record.span_id = bytes.fromhex(trace_hex(trace)), bytes.fromhex(span_hex(1))
-        record.attributes.extend(attributes({**given, **({"spanledger.data_class": data_class} if data_class else {})}))
-        if body is not None:
-            record.body.CopyFrom(any_value(body))
-    return message.SerializeToString()
 
 
 def as_json(said: str, data_class: str, trace: int) -> bytes:

@@ -1,5 +1,6 @@
 """Keys, scopes, projects and the audit log: nobody in who should not be, and nothing done unseen."""
 
+import base64
 import json
 import re
 import time
@@ -136,6 +137,84 @@ def test_a_key_ends_when_it_is_revoked_or_expires_and_two_live_while_it_is_repla
     assert listed[short["id"]]["last_used_at"] is not None
 
 
+def test_what_somebody_wrote_is_hidden_wherever_it_stands(live: LiveCollector) -> None:
+    """A reason, a value of feedback and the address of a webhook hold words and secrets too."""
+    headers = {"x-spanledger-project": "wrote"}
+    reasons = {"spanledger.fallback.reason": "HUSH it said no", "spanledger.validation.schema": "passed"}
+    body = request(S(1, attrs=CHAT | reasons))
+    assert call(live, "POST", "/v1/traces", ADMIN, content=body, headers={**PROTOBUF, **headers}).status_code == 200
+    judged = [
+        {"trace_id": trace_hex(1), "name": "why", "value": "HUSH about the patient"},
+        {"trace_id": trace_hex(1), "name": "kind", "value": "wrong_answer"},
+        {"trace_id": trace_hex(1), "name": "helpful", "value": True},
+    ]
+    assert call(live, "POST", "/api/v1/feedback", ADMIN, json=judged, headers=headers).status_code == 200
+    rule = {
+        "name": "r",
+        "measure": "interactions",
+        "window": "1h",
+        "comparison": ">=",
+        "threshold": "0",
+        "webhooks": ["https://hooks.invalid/services/HUSH"],
+    }
+    made = call(live, "POST", "/api/v1/alerts/rules", ADMIN, json=rule, headers=headers)
+    assert made.status_code == 201, made.text
+    live.settled()
+    numbers, content = make(live, "read", project="wrote")["key"], make(live, "read", "read_content", project="wrote")["key"]
+    one = f"/api/v1/interactions/{trace_hex(1)}"
+    blind, seeing = call(live, "GET", one, numbers), call(live, "GET", one, content)
+    assert "HUSH" not in blind.text
+    assert seeing.text.count("HUSH") >= 2
+    assert {item["name"]: item["value"] for item in blind.json()["feedback"]} == {
+        "why": None,
+        "kind": "wrong_answer",
+        "helpful": True,
+    }
+    assert blind.json()["spans"][0]["signals"]["validation.schema"] == "passed"
+    for key, shown in ((content, "https://hooks.invalid/…"), (ADMIN, rule["webhooks"][0])):
+        (found,) = call(live, "GET", "/api/v1/alerts/rules", key, headers=headers).json()["rules"]
+        assert found["webhooks"] == [shown]
+    deadline = time.monotonic() + 40
+    while True:
+        events = call(live, "GET", "/api/v1/alerts/events", ADMIN, headers=headers).json()["events"]
+        if events and events[0]["delivery"]:
+            break
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    told = call(live, "GET", "/api/v1/alerts/events", content)
+    assert "HUSH" not in told.text
+    assert list(told.json()["events"][0]["delivery"]) == ["https://hooks.invalid/…"]
+
+
+def test_a_key_of_one_project_is_not_told_how_busy_others_are(live: LiveCollector) -> None:
+    body = request(*(S(n, trace=n, attrs=CHAT) for n in range(1, 6)))
+    for name, sent in (("busy", body), ("calm", request(S(1, attrs=CHAT), at=time.time() - 7_200))):
+        headers = {**PROTOBUF, "x-spanledger-project": name}
+        assert call(live, "POST", "/v1/traces", ADMIN, content=sent, headers=headers).status_code == 200
+    live.settled()
+    mine = call(live, "GET", "/api/v1/status", make(live, "read", project="calm")["key"]).json()
+    assert mine["accepted_spans"] == 1
+    assert mine["data_through"] < call(live, "GET", "/api/v1/status", ADMIN).json()["data_through"]
+    assert {mine[name] for name in ("spans_per_minute", "pending_traces", "spool_bytes", "rejected_spans")} == {None}
+
+
+def test_a_key_that_follows_another_lives_as_long_and_none_follows_one_that_has_ended(live: LiveCollector) -> None:
+    until = datetime.now(UTC) + timedelta(days=90)
+    key = make(live, "read", expires_at=until.isoformat())
+    fresh = call(live, "POST", f"/api/v1/keys/{key['id']}/rotate", ADMIN).json()
+    assert abs(datetime.fromisoformat(fresh["expires_at"]) - until) < timedelta(minutes=1)
+    call(live, "DELETE", f"/api/v1/keys/{fresh['id']}", ADMIN)
+    refused = call(live, "POST", f"/api/v1/keys/{fresh['id']}/rotate", ADMIN)
+    assert (refused.status_code, "has ended" in refused.json()["detail"]) == (422, True)
+
+
+def test_a_cursor_that_nobody_gave_is_damaged(live: LiveCollector) -> None:
+    for given in ('[1e300, "x"]', '[-1e19, "x"]', '["1", "x"]', "{}", "[1]"):
+        cursor = base64.urlsafe_b64encode(given.encode()).decode()
+        answer = call(live, "GET", "/api/v1/interactions", ADMIN, params={"cursor": cursor})
+        assert (answer.status_code, "cursor is damaged" in answer.text) == (422, True), given
+
+
 def test_secrets_are_shown_once_and_kept_nowhere(live: LiveCollector) -> None:
     made = make(live, "ingest")
     secret = made["key"].rsplit("_", 1)[1]
@@ -150,6 +229,8 @@ def test_bad_requests_for_keys_are_explained(live: LiveCollector) -> None:
         ({"scopes": []}, "scopes is a list"),
         ({"scopes": ["everything"]}, "ingest, feedback, read"),
         ({"scopes": ["read"], "expires_at": "tomorrow"}, "expires_at is no ISO 8601"),
+        ({"scopes": ["read"], "expires_at": "1970-01-01T00:00:00Z"}, "in the future"),
+        ({"scopes": ["read"], "expires_at": "9999-12-31T00:00:00Z"}, "before the year 2262"),
         ({"scopes": ["read"], "colour": "red"}, "no field 'colour'"),
     ):
         refused = call(live, "POST", "/api/v1/keys", ADMIN, json=body)
@@ -211,6 +292,19 @@ def test_the_first_key_closes_the_door_behind_it() -> None:
         live.restart()
         assert live.http.get("/api/v1/status").status_code == 401, "also after a restart"
         assert call(live, "GET", "/api/v1/status", key).status_code == 200
+    finally:
+        live.stop()
+
+
+def test_the_door_stays_closed_when_the_last_key_has_ended() -> None:
+    live = LiveCollector()
+    try:
+        soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+        assert live.http.post("/api/v1/keys", json={"scopes": ["admin"], "expires_at": soon}).status_code == 201
+        time.sleep(1.1)
+        assert live.http.get("/api/v1/keys").status_code == 401, "an end that nobody watched must not open it to all"
+        live.restart()
+        assert live.http.get("/api/v1/keys").status_code == 401
     finally:
         live.stop()
 

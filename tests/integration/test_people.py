@@ -82,6 +82,8 @@ def test_a_person_may_do_what_both_the_person_and_the_key_may(live: LiveCollecto
         return answer.json().get("scopes", answer.status_code)
 
     assert scopes("read") == ["read"]
+    nameless = ask(live, "GET", "/api/v1/me", key, headers={"x-spanledger-person-scopes": "read"})
+    assert nameless.status_code == 400, "not the key itself, which may everything"
     assert scopes("read act_for") == ["read"], "nobody acts for others through somebody else"
     assert scopes("") == []
     assert scopes("read everything") == 400

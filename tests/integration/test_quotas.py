@@ -1,6 +1,8 @@
 """A key with a quota: what is too much is refused before it costs anything, nothing of it is stored, and later it goes in."""
 
+import asyncio
 import json
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -120,6 +122,34 @@ def test_log_records_count_and_what_cannot_be_stored_is_given_back(live: LiveCol
         patched.setattr("spanledger_collector.api.exports._commit_or_wait", fail)
         assert send(live, away, spans(60)).status_code == 503
     assert send(live, away, spans(60)).status_code == 200, "what was not kept does not count"
+
+
+def test_a_key_that_acts_for_people_has_one_quota_for_all_of_them(live: LiveCollector) -> None:
+    key = make(live, "crowd", 60, "ingest", "act_for")["key"]
+    assert send(live, key, spans(60), **{"x-spanledger-person": "p0"}).status_code == 200
+    before = len(live.parts.quotas._buckets)
+    answers = [send(live, key, spans(5, first=1_001), **{"x-spanledger-person": f"p{n}"}) for n in range(1, 20)]
+    assert {answer.status_code for answer in answers} == {429}
+    assert len(live.parts.quotas._buckets) == before, "names that somebody makes up take no memory"
+
+
+def test_what_a_sender_gives_up_counts_since_it_may_be_stored(live: LiveCollector, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = make(live, "gives-up", 60)["key"]
+    begun = threading.Event()
+
+    async def slow(*_: Any) -> None:
+        begun.set()
+        await asyncio.sleep(30)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("spanledger_collector.api.exports._commit_or_wait", slow)
+        with grpc.insecure_channel(f"127.0.0.1:{live.parts.settings.grpc_port}") as channel:
+            message = ExportTraceServiceRequest.FromString(spans(60))
+            sent = TraceServiceStub(channel).Export.future(message, metadata=[("authorization", f"Bearer {key}")])
+            assert begun.wait(10)
+            sent.cancel()
+    time.sleep(0.3)
+    assert send(live, key, spans(60)).status_code == 429, "else whoever hangs up at once sends as much as they like"
 
 
 def test_grpc_says_when_to_send_again(live: LiveCollector) -> None:

@@ -4,6 +4,7 @@ import secrets
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import orjson
 from fastapi import APIRouter, Body, Query
@@ -12,7 +13,7 @@ from starlette.responses import Response
 from spanledger_collector.alerts.evaluate import FIRING, GroupKey, GroupState, overall, query_of, step
 from spanledger_collector.alerts.rules import Rule, parse_rule
 from spanledger_collector.api.questions import Time
-from spanledger_collector.api.services import ProjectDep, Services, ServicesDep
+from spanledger_collector.api.services import AccessDep, ProjectDep, Services, ServicesDep
 from spanledger_collector.clock import CLOCK
 from spanledger_collector.errors import InvalidQuestion, NotFound
 from spanledger_collector.query.compile import bounded, compile_query
@@ -42,9 +43,15 @@ RuleBody = Annotated[dict[str, Any], Body(examples=[_EXAMPLE])]
 
 
 @router.get("/rules", summary="Rules and their states")
-def get_rules(parts: ServicesDep, project: ProjectDep) -> dict[str, Any]:
-    """All rules of the project, each with its state and that of its groups."""
-    return {"rules": [_show(parts, stored) for stored in alert_book.read_rules(parts.store, project)]}
+def get_rules(parts: ServicesDep, project: ProjectDep, access: AccessDep) -> dict[str, Any]:
+    """All rules of the project, each with its state and that of its groups.
+
+    Of the addresses of webhooks, which are often secrets, only admins see more than the host.
+    """
+    shown = [_show(parts, stored) for stored in alert_book.read_rules(parts.store, project)]
+    if not access.may("admin"):
+        shown = [{**rule, "webhooks": [_host_of(url) for url in rule["webhooks"]]} for rule in shown]
+    return {"rules": shown}
 
 
 @router.post("/rules", summary="Make a rule", status_code=201)
@@ -117,12 +124,17 @@ def get_events(
     end: Time = None,
     rule_id: str | None = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 200,
+    *,
+    access: AccessDep,
 ) -> dict[str, Any]:
-    """What fired and resolved, the newest first, with how it was told."""
+    """What fired and resolved, the newest first, with how it was told; the addresses of webhooks as in the rules."""
     rules = {stored.rule_id: stored.body["rule"] for stored in alert_book.read_rules(parts.store, project)}
     since, until = (None if time is None else bounded(time) for time in (start, end))
     events = alert_book.read_events(parts.store, project, rule_id=rule_id, start=since, end=until, limit=limit)
-    return {"events": [_show_event(event, rules.get(event.rule_id, {}).get("group_by", [])) for event in events]}
+    shown = [_show_event(event, rules.get(event.rule_id, {}).get("group_by", [])) for event in events]
+    if not access.may("admin"):
+        shown = [{**event, "delivery": _told_hosts(event["delivery"])} for event in shown]
+    return {"events": shown}
 
 
 def _checked(raw: Any, rule_id: str, project: str) -> Rule:
@@ -148,6 +160,21 @@ def _show(parts: Services, stored: StoredRule) -> dict[str, Any]:
     ]
     word = "ok" if evaluated is None and not states else overall(states)
     return {**rule.to_dict(), "state": word, "groups": groups, "last_evaluated_at": _iso(evaluated) if evaluated else None}
+
+
+def _host_of(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}/…"
+
+
+def _told_hosts(delivery: dict[str, str] | None) -> dict[str, str] | None:
+    """How it was told, by host; two addresses of one host share an entry that has both results."""
+    if delivery is None:
+        return None
+    found: dict[str, set[str]] = {}
+    for target, result in delivery.items():
+        found.setdefault(_host_of(target) if "://" in target else target, set()).add(result)
+    return {target: "; ".join(sorted(results)) for target, results in found.items()}
 
 
 def _group(rule: Rule, key: GroupKey) -> dict[str, str | None]:

@@ -68,11 +68,14 @@ def admit_export(parts: Services, access: Access, size: int) -> None:
 
 @contextmanager
 def _charged(parts: Services, access: Access, count: int) -> Iterator[None]:
-    """Take what a request holds from its key's quota; give it back if it cannot be kept, since it will come again."""
+    """Take what a request holds from its key's quota; give it back if it cannot be kept, since it will come again.
+
+    Of a request that its sender gives up nobody knows: what it holds may be stored all the same, so it counts.
+    """
     parts.quotas.take(access, count, time.monotonic())
     try:
         yield
-    except BaseException:
+    except Exception:
         parts.quotas.give_back(access, count)
         raise
 

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from spanledger_collector.api.access import ANY, OPEN, Rule, rule_of
 from spanledger_collector.api.problems import problem
-from spanledger_collector.errors import NotAllowed, SpanledgerError
+from spanledger_collector.errors import BadRequest, NotAllowed, SpanledgerError
 from spanledger_collector.governance.keys import BOOTSTRAP, KEYLESS, Access, is_same
 from spanledger_collector.store.audit_book import AuditLog
 from spanledger_collector.store.key_book import KeyRing
@@ -137,10 +137,12 @@ class Guard:
 
 def _person(access: Access, headers: Headers) -> Access:
     """The access of the person that a key acts for, or of the key itself."""
-    person = headers.get(PERSON_HEADER)
+    person, scopes = headers.get(PERSON_HEADER), headers.get(PERSON_SCOPES_HEADER)
     if person is None:
+        if scopes is not None:
+            # Whoever narrows what somebody may and loses the name on the way must not be answered as the key itself.
+            raise BadRequest(f"{PERSON_SCOPES_HEADER} says what a person may; say who in {PERSON_HEADER}.")
         return access
-    scopes = headers.get(PERSON_SCOPES_HEADER)
     return access.acting_for(unquote(person), None if scopes is None else scopes.split())
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
-from spanledger_collector.api.services import ServicesDep
+from spanledger_collector.api.services import AccessDep, ServicesDep
 from spanledger_collector.clock import CLOCK
 from spanledger_collector.errors import SpanledgerError
 from spanledger_collector.query.places import newest_span
@@ -66,11 +66,15 @@ async def metrics(parts: ServicesDep) -> Response:
 
 
 @router.get("/api/v1/status", summary="Status", tags=["Questions"])
-async def status(parts: ServicesDep) -> dict[str, Any]:
-    """What the dashboard's foot shows: version, rate, how far the data goes, what waits."""
+async def status(parts: ServicesDep, access: AccessDep) -> dict[str, Any]:
+    """What the dashboard's foot shows: version, rate, how far the data goes, what waits.
+
+    A key of one project is told of its spans and data only; what is counted over all projects is null for it.
+    """
+    mine = access.project
     is_ready, through = True, None
     try:
-        newest = await asyncio.to_thread(newest_span, parts.store)
+        newest = await asyncio.to_thread(newest_span, parts.store, mine)
         through = newest.isoformat(timespec="seconds").replace("+00:00", "Z") if newest else None
     except SpanledgerError:
         is_ready = False
@@ -78,13 +82,13 @@ async def status(parts: ServicesDep) -> dict[str, Any]:
     return {
         "version": version("spanledger"),
         "ready": is_ready,
-        "spans_per_minute": counters.spans_per_minute(),
+        "spans_per_minute": counters.spans_per_minute() if mine is None else None,
         "data_through": through,
-        "pending_traces": parts.settler.pending,
-        "accepted_spans": parts.account.total("accepted"),
-        "waiting_spans": parts.account.total("pending"),
-        "quarantined_spans": parts.account.total("quarantined"),
-        "spool_bytes": parts.spool.waiting_bytes,
-        "rejected_spans": int(counters.get("spanledger_spans_rejected_total")),
+        "pending_traces": parts.settler.pending if mine is None else None,
+        "accepted_spans": parts.account.total("accepted", mine),
+        "waiting_spans": parts.account.total("pending", mine),
+        "quarantined_spans": parts.account.total("quarantined", mine),
+        "spool_bytes": parts.spool.waiting_bytes if mine is None else None,
+        "rejected_spans": int(counters.get("spanledger_spans_rejected_total")) if mine is None else None,
         "store": "embedded" if parts.settings.clickhouse_url is None else "server",
     }

@@ -18,6 +18,7 @@ from spanledger_schema.query import parse_time
 router = APIRouter(prefix="/api/v1", tags=["Governance"])
 
 _ROTATION_S = 86_400.0
+_EXPIRY_MAX_S = 9_214_646_400
 _QUOTA = "quota_spans_per_minute"
 _FIELDS = ("name", "scopes", "expires_at", "project", _QUOTA)
 _EXAMPLE = {"name": "support-bot", "scopes": ["ingest", "feedback"], "expires_at": "2027-11-01T00:00:00Z", _QUOTA: 60_000}
@@ -58,9 +59,7 @@ def post_key(raw: KeyBody, parts: ServicesDep, project: ProjectDep, access: Acce
     where = raw.get("project", project)
     if not isinstance(where, str) or not 1 <= len(where) <= 100 or not where.isprintable():
         raise InvalidQuestion("project is a name of 1 to 100 printable characters.")
-    expires = parse_time(raw.get("expires_at"), "expires_at")
-    expires_at = int(expires.timestamp() * 1e9) if expires else 0
-    key, secret = new_key(where, name, scopes, time.time_ns(), expires_at, _quota(raw.get(_QUOTA)))
+    key, secret = new_key(where, name, scopes, time.time_ns(), _expiry(raw), _quota(raw.get(_QUOTA)))
     if parts.doorkeeper.is_keyless and "admin" not in key.scopes:
         raise InvalidQuestion("The first key needs the scope admin: from then on every request needs a key, this one too.")
     _write(parts, key, access.actor, "key made")
@@ -74,11 +73,17 @@ def post_rotate(
     access: AccessDep,
     overlap_s: Annotated[float, Query(ge=0, le=30 * 86_400, description="How long the old key goes on.")] = _ROTATION_S,
 ) -> dict[str, Any]:
-    """Make a key with the same project, scopes and quota; the old one ends when the overlap is over: both live for a while."""
+    """Make a key with the same project, scopes and quota; the old one ends when the overlap is over: both live for a while.
+
+    A key that was made for some time is followed by one for as long. One that has ended is not followed by any.
+    """
     old = _find(parts, key_id)
     now_ns = time.time_ns()
+    if not old.holds(now_ns):
+        raise InvalidQuestion("This key has ended, so nothing takes its place; make a new one.")
     end = now_ns + int(overlap_s * 1e9)
-    key, secret = new_key(old.project, old.name, old.scopes, now_ns, quota=old.quota)
+    expires_at = now_ns + old.expires_at - old.created_at if old.expires_at else 0
+    key, secret = new_key(old.project, old.name, old.scopes, now_ns, expires_at, old.quota)
     _write(parts, key, access.actor, "key made")
     _write(parts, replace(old, expires_at=min(end, old.expires_at) if old.expires_at else end), access.actor, "key ends")
     return {**_show(key, 0), "key": secret}
@@ -138,6 +143,16 @@ def _find(parts: Services, key_id: str) -> Key:
     if found is None:
         raise NotFound("There is no such key; GET /api/v1/keys lists them.")
     return found
+
+
+def _expiry(raw: dict[str, Any]) -> int:
+    expires = parse_time(raw.get("expires_at"), "expires_at")
+    if expires is None:
+        return 0
+    # 1970 would be never, and what ends after 2262 is no number of nanoseconds that the store has.
+    if not time.time() < expires.timestamp() < _EXPIRY_MAX_S:
+        raise InvalidQuestion("expires_at lies in the future, before the year 2262; leave it out for never.")
+    return int(expires.timestamp() * 1e9)
 
 
 def _quota(given: object) -> int:

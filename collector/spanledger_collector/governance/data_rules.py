@@ -4,6 +4,7 @@ Of several rules that match the strictest holds, so their order means nothing. E
 and `mask` leave is redacted too.
 """
 
+import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal, NamedTuple
 
@@ -44,17 +45,19 @@ class DataRules:
     def action(self, data_class: str, purpose: str) -> Action | None:
         """What is to be done with data of a class and a purpose (empty: states none); None where no rule matches.
 
-        Case and surrounding blanks do not count: a slip of the pen must not undo a rule.
+        Case, surrounding blanks and what cannot be seen do not count: a slip of the pen must not undo a rule. Data of several
+        classes or purposes has each in a line of its own, and the strictest of what they mean holds.
         """
         asked = _plain(data_class), _plain(purpose)
         try:
             return self._actions[asked]
         except KeyError:
+            classes, purposes = (set(map(_plain, names.split("\n"))) for names in asked)
             found = [
                 rule.action
                 for rule in self.rules
-                if (rule.data_class is None or _plain(rule.data_class) == asked[0])
-                and (rule.purpose is None or _plain(rule.purpose) == asked[1])
+                if (rule.data_class is None or _plain(rule.data_class) in classes)
+                and (rule.purpose is None or _plain(rule.purpose) in purposes)
             ]
             action = min(found, key=_ORDER.index, default=None)
             if len(self._actions) < _REMEMBERED_MAX:
@@ -110,4 +113,7 @@ def _name(item: Mapping[str, Any], field: str, number: int) -> str | None:
 
 
 def _plain(name: str) -> str:
+    if not name.isascii():
+        # What looks the same is the same: wide letters, and what came along unseen with a name that was copied.
+        name = "".join(char for char in unicodedata.normalize("NFKC", name) if unicodedata.category(char) != "Cf")
     return name.strip().casefold()

@@ -57,6 +57,13 @@ class Access:
     project: str | None = None
     name: str = ""
     quota: int = 0
+    key: str = ""
+    """Whose key it is, where it acts for a person."""
+
+    @property
+    def sender(self) -> str:
+        """Who a quota is for: the key, for whomever it acts."""
+        return self.key or self.actor
 
     def may(self, scope: str) -> bool:
         """Whether a scope is granted; admin grants all but to act for others, which a key must have been given by name."""
@@ -81,7 +88,7 @@ class Access:
         if unknown := sorted(wanted - EVERYTHING):
             raise BadRequest(f"There is no scope {unknown[0][:60]!r}; there are: {', '.join(SCOPES)}.")
         granted = frozenset(scope for scope in wanted if self.may(scope)) - {"act_for"}
-        return replace(self, actor=f"{person} by {self.actor}", scopes=granted, name=person)
+        return replace(self, actor=f"{person} by {self.actor}", scopes=granted, name=person, key=self.sender)
 
 
 KEYLESS: Final = Access("loopback", EVERYTHING - {"act_for"})

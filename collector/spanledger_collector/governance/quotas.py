@@ -92,7 +92,7 @@ class Quotas:
 
     def give_back(self, access: Access, count: int) -> None:
         """Of a request that could not be kept after all: it will come again."""
-        bucket = self._buckets.get(access.actor)
+        bucket = self._buckets.get(access.sender)
         if bucket is not None:
             bucket.level = min(bucket.quota, bucket.level + count)
 
@@ -100,9 +100,9 @@ class Quotas:
         quota = access.quota
         if not quota:
             # It may have had one until now.
-            self._buckets.pop(access.actor, None)
+            self._buckets.pop(access.sender, None)
             return None
-        bucket = self._buckets.get(access.actor)
+        bucket = self._buckets.get(access.sender)
         if bucket is None or bucket.quota != quota:
-            bucket = self._buckets[access.actor] = _Bucket(quota, float(quota), now_s)
+            bucket = self._buckets[access.sender] = _Bucket(quota, float(quota), now_s)
         return bucket

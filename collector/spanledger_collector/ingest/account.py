@@ -51,10 +51,10 @@ class Account:
         with self._lock:
             return {project: dict(spans) for project, spans in self._spans.items()}
 
-    def total(self, state: str) -> int:
-        """One state over all projects."""
+    def total(self, state: str, project: str | None = None) -> int:
+        """One state of a project, or over all projects."""
         with self._lock:
-            return sum(spans[state] for spans in self._spans.values())
+            return sum(spans[state] for name, spans in self._spans.items() if project in (None, name))
 
     def prometheus(self) -> str:
         """All counts in Prometheus' text format."""

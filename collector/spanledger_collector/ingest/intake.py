@@ -96,7 +96,8 @@ class Intake:
                 self._on_losses(read_losses(group.resource, project, received_at))
         is_touched = rules is not None and enforce(decoded, rules, project, self._classes)
         parcel = self._parcel(decoded, project, received_at)
-        if is_touched and parcel is not None:
+        if parcel is not None and (is_touched or (rules is not None and decoded.rejected)):
+            # A span that is refused for its ids states a class too: the body that it came in does not wait on disk.
             parcel.body = otlp_json.encode_spans(decoded)
         return parcel, decoded.rejected
 
@@ -112,10 +113,11 @@ class Intake:
         records = otlp_json.decode_logs(plain) if content_type == JSON else self._decoder.logs(plain)
         if rules is None:
             return log_parcel(records, project, received_at)
-        kept, denied, is_touched = enforce_logs(records, rules, project, self._classes)
+        kept, denied = enforce_logs(records, rules, project, self._classes)
         parcel = log_parcel(kept, project, received_at)
         parcel.denied = denied
-        parcel.body = otlp_json.encode_logs(kept) if is_touched else None
+        # Not the body as it came: records that belong to no span are not among those that the rules have seen.
+        parcel.body = otlp_json.encode_logs(kept)
         return parcel
 
     def plain(self, body: bytes, encoding: str) -> bytes:

@@ -36,7 +36,7 @@ _ROLES: Final = {
 class LogParcel:
     """What the log records of a request say of spans.
 
-    `denied` of them a data rule refused; `body` is OTLP/JSON of what the rules left, None where they changed nothing.
+    `denied` of them a data rule refused; `body` is OTLP/JSON of what the rules left, None where there are none.
     """
 
     count: int

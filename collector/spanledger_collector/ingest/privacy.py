@@ -4,12 +4,14 @@ A span's class and purpose are what it states itself, else what its nearest ance
 resource states. Ancestors in other requests are not waited for: that would mean to keep what may have to be refused.
 """
 
+import base64
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from spanledger_collector.governance.data_rules import Action, DataRules
 from spanledger_collector.ingest.decoded import Attributes, Decoded, DecodedSpan, LogRecord
-from spanledger_collector.ingest.dialects.facts import as_mapping, text
+from spanledger_collector.ingest.dialects.facts import as_mapping, parse_json, text, to_json
 from spanledger_schema import semconv
 from spanledger_schema.content import (
     CUT,
@@ -17,9 +19,11 @@ from spanledger_schema.content import (
     SECRET_KINDS,
     SECRET_KINDS_IN_NAMES,
     TEXT_CHARS_MAX,
+    holds_label,
     is_content,
     is_fixed,
     is_free_text,
+    is_label,
     mask,
     masked,
 )
@@ -28,7 +32,6 @@ from spanledger_schema.redaction import redact
 DENIED: Final = "denied"
 _INDIGESTIBLE: Final = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 _STATED_MAX: Final = 50_000
-_ANCESTORS_MAX: Final = 100
 _EVENT_TEXTS: Final = frozenset(
     {
         "exception.type",
@@ -39,6 +42,10 @@ _EVENT_TEXTS: Final = frozenset(
     }
 )
 """Texts of events that say what happened, and not what somebody wrote."""
+_COUNTED: Final = frozenset({"ai.response.providerMetadata", "gen_ai.usage.raw", "mlflow.chunk.value"})
+"""JSON that is read for the tokens in it, among whatever else a provider wrote there."""
+_BASE64: Final = re.compile(r"[A-Za-z0-9+/]{8,}+={0,2}")
+_CARD_FROM: Final = 10**12
 
 Stated = tuple[str, str]
 """A class and a purpose; empty where none is stated."""
@@ -62,7 +69,7 @@ class Classes:
         """What the record states, else its span as far as it is remembered, else its resource."""
         of_span = self._stated.get((project, record.trace_id, record.span_id), ("", ""))
         found = [
-            text(record.attributes.get(key)) or of_span[index] or text(record.resource.get(key))
+            _named(record.attributes.get(key)) or of_span[index] or _named(record.resource.get(key))
             for index, key in enumerate((semconv.DATA_CLASS, semconv.PURPOSE))
         ]
         return found[0], found[1]
@@ -95,20 +102,18 @@ def enforce(decoded: Decoded, rules: DataRules, project: str, classes: Classes) 
         group.spans = kept
         if is_group_touched:
             group.resource = _clean_resource(group.resource)
+            group.scope = _redacted(group.scope, SECRET_KINDS_IN_NAMES)
             is_touched = True
     decoded.groups = [group for group in decoded.groups if group.spans]
     return is_touched
 
 
-def enforce_logs(
-    records: Iterable[LogRecord], rules: DataRules, project: str, classes: Classes
-) -> tuple[list[LogRecord], int, bool]:
-    """Refuse, strip, mask and redact log records; what is left, how many were refused, and whether any was touched."""
+def enforce_logs(records: Iterable[LogRecord], rules: DataRules, project: str, classes: Classes) -> tuple[list[LogRecord], int]:
+    """Refuse, strip, mask and redact log records; what is left, and how many were refused."""
     kept: list[LogRecord] = []
-    denied, is_touched = 0, False
+    denied = 0
     for record in records:
         action = rules.action(*classes.of(project, record))
-        is_touched |= action is not None
         if action == "deny":
             denied += 1
             continue
@@ -116,7 +121,7 @@ def enforce_logs(
             kept.append(record if action is None else _changed_record(record, action))
         except _INDIGESTIBLE:
             denied += 1
-    return kept, denied, is_touched
+    return kept, denied
 
 
 def enforce_feedback(item: Any, rules: DataRules) -> Any:
@@ -128,38 +133,57 @@ def enforce_feedback(item: Any, rules: DataRules) -> Any:
     if isinstance(comment := item.get("comment"), str):
         changed["comment"] = _redacted(comment, SECRET_KINDS) if action == "redact" else MASK if action == "mask" else ""
     if isinstance(value := item.get("value"), str):
-        changed["value"] = _redacted(value, SECRET_KINDS)
+        is_kept = action == "redact" or is_label(value)
+        changed["value"] = _redacted(value, SECRET_KINDS) if is_kept else MASK if action == "mask" else ""
+    if isinstance(name := item.get("name"), str):
+        changed["name"] = _redacted(name, SECRET_KINDS_IN_NAMES)
     return changed
 
 
 def _resolver(decoded: Decoded) -> Callable[[DecodedSpan, Attributes], Stated]:
     spans = {(span.trace_id, span.span_id): span for group in decoded.groups for span in group.spans}
 
+    known: dict[str, dict[tuple[str, str], str]] = {semconv.DATA_CLASS: {}, semconv.PURPOSE: {}}
+
     def stated(span: DecodedSpan, resource: Attributes, key: str) -> str:
-        holder: DecodedSpan | None = span
-        for _ in range(_ANCESTORS_MAX):
-            if holder is None:
+        if found := _named(span.attributes.get(key)):
+            return found
+        path, answers, place = [], known[key], (span.trace_id, span.parent_span_id)
+        while place not in answers:
+            # An answer before it is known ends a ring of spans that are each other's parents.
+            answers[place] = ""
+            path.append(place)
+            holder = spans.get(place)
+            if holder is None or (found := _named(holder.attributes.get(key))):
                 break
-            if found := text(holder.attributes.get(key)):
-                return found
-            holder = spans.get((holder.trace_id, holder.parent_span_id))
-        return text(resource.get(key))
+            place = holder.trace_id, holder.parent_span_id
+        else:
+            found = answers[place]
+        answers.update(dict.fromkeys(path, found))
+        return found or _named(resource.get(key))
 
     return lambda span, resource: (stated(span, resource, semconv.DATA_CLASS), stated(span, resource, semconv.PURPOSE))
+
+
+def _named(value: Any) -> str:
+    """The class or purpose in an attribute; of a list or an object all that stand in it, each in a line of its own."""
+    if isinstance(value, list | dict):
+        return "\n".join(filter(None, map(_named, value.values() if isinstance(value, dict) else value)))
+    return text(value)
 
 
 def _change(span: DecodedSpan, action: Action) -> None:
     attributes, message = span.attributes, span.status_message
     events = span.events
     if action == "strip":
-        kept = {key: value for key, value in attributes.items() if not is_content(key)}
+        kept = {key: _counted(key, value) for key, value in attributes.items() if not _is_words(key, value)}
         if len(kept) < len(attributes) or message or events:
             kept[semconv.CONTENT_DROPPED] = "data_rule"
         attributes, message = kept, ""
         events = [(name, at, _numbers_of(details)) for name, at, details in events]
     elif action == "mask":
         attributes, message = _masked_content(attributes), MASK if message else ""
-        events = [(name, at, _masked_content(details)) for name, at, details in events]
+        events = [(name, at, _masked_texts(details)) for name, at, details in events]
     span.name = _redacted(span.name, SECRET_KINDS_IN_NAMES)
     span.attributes = _redacted_all(attributes)
     span.status_message = _redacted(message, SECRET_KINDS)
@@ -171,7 +195,7 @@ def _changed_record(record: LogRecord, action: Action) -> LogRecord:
     if action == "strip":
         attributes, body = _numbers_of(attributes), _without_words(body)
     elif action == "mask":
-        attributes, body = _masked_content(attributes), mask(body) if isinstance(body, str) else masked(body)
+        attributes, body = _masked_texts(attributes), mask(body) if isinstance(body, str) else masked(body)
     body = _redacted_value(body, SECRET_KINDS)
     return LogRecord(
         record.trace_id,
@@ -188,23 +212,52 @@ def _without_words(body: Any) -> Any:
     """A log record's body as instrumentations write it where they are not to record content."""
     choice = as_mapping(body)
     reason = choice.get("finish_reason")
-    return {"finish_reason": reason, "message": {"role": "assistant"}} if isinstance(reason, str) else None
+    is_told = isinstance(reason, str) and is_label(reason)
+    return {"finish_reason": reason, "message": {"role": "assistant"}} if is_told else None
 
 
 def _numbers_of(details: Attributes) -> Attributes:
     """Of an event or log record, what is no content and no text that might be some."""
     return {
-        key: value
+        key: _counted(key, value)
         for key, value in details.items()
-        if not is_content(key) and (key in _EVENT_TEXTS or isinstance(value, bool | int | float) or not is_free_text(key))
+        if not _is_words(key, value) and (key in _EVENT_TEXTS or isinstance(value, bool | int | float) or not is_free_text(key))
     }
 
 
 def _masked_content(attributes: Attributes) -> Attributes:
-    return {
-        key: value if not is_content(key) else mask(value) if isinstance(value, str) else masked(value)
-        for key, value in attributes.items()
-    }
+    return {key: _masked(value) if _is_words(key, value) else _counted(key, value) for key, value in attributes.items()}
+
+
+def _masked_texts(details: Attributes) -> Attributes:
+    """Of an event or log record without its words: what `_numbers_of` leaves out is masked."""
+    kept = _numbers_of(details)
+    return {key: kept[key] if key in kept else _masked(value) for key, value in details.items()}
+
+
+def _is_words(key: str, value: Any) -> bool:
+    """Whether somebody wrote what stands there: content, or a text in place of a label."""
+    return is_content(key) or (holds_label(key) and isinstance(value, str) and not is_label(value))
+
+
+def _masked(value: Any) -> Any:
+    return mask(value) if isinstance(value, str) else masked(value)
+
+
+def _counted(key: str, value: Any) -> Any:
+    """What is read for its numbers keeps those, and loses its words."""
+    if key not in _COUNTED:
+        return value
+    parsed = parse_json(value)
+    return MASK if parsed is None or isinstance(parsed, str) else to_json(_without_texts(parsed))
+
+
+def _without_texts(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_texts(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _without_texts(item) for key, item in value.items()}
+    return MASK if isinstance(value, str) else value
 
 
 def _clean_resource(resource: Attributes) -> Attributes:
@@ -213,10 +266,13 @@ def _clean_resource(resource: Attributes) -> Attributes:
 
 
 def _redacted_all(attributes: Attributes) -> Attributes:
-    return {
-        key: value if is_fixed(key) else _redacted_value(value, SECRET_KINDS if is_free_text(key) else SECRET_KINDS_IN_NAMES)
-        for key, value in attributes.items()
-    }
+    kept: Attributes = {}
+    for key, value in attributes.items():
+        is_free = is_free_text(key)
+        # A name that no vocabulary defines may be made of what somebody wrote.
+        name = _redacted(key, SECRET_KINDS_IN_NAMES) if is_free else key
+        kept[name] = value if is_fixed(key) else _redacted_value(value, SECRET_KINDS if is_free else SECRET_KINDS_IN_NAMES)
+    return kept
 
 
 def _redacted_value(value: Any, kinds: tuple[str, ...]) -> Any:
@@ -225,11 +281,19 @@ def _redacted_value(value: Any, kinds: tuple[str, ...]) -> Any:
     if isinstance(value, list):
         return [_redacted_value(item, kinds) for item in value]
     if isinstance(value, dict):
-        return {key: _redacted_value(item, kinds) for key, item in value.items()}
+        return {_redacted(key, kinds): _redacted_value(item, kinds) for key, item in value.items()}
+    if isinstance(value, int) and value >= _CARD_FROM and redact(words := str(value), ("card",)) != words:
+        return _redacted(words, ("card",))
     return value
 
 
 def _redacted(words: str, kinds: tuple[str, ...]) -> str:
     if len(words) > TEXT_CHARS_MAX:
         words = words[:TEXT_CHARS_MAX] + CUT
-    return redact(words, kinds)
+    found = redact(words, kinds)
+    if found == words and len(words) % 4 == 0 and _BASE64.fullmatch(words):
+        # Bytes come as this text. What they say is read as SDKs read it: all secrets are ASCII.
+        said = base64.b64decode(words).decode("latin-1")
+        if (plain := redact(said, kinds)) != said:
+            return base64.b64encode(plain.encode("latin-1")).decode()
+    return found

@@ -13,6 +13,7 @@ from spanledger_collector.settle.tree import ELSEWHERE, NOT_BILLED
 from spanledger_collector.store.arrow import rows_from
 from spanledger_collector.store.ledger import read_notes, read_settled
 from spanledger_collector.store.protocol import Store, rows_of
+from spanledger_schema.content import is_label
 from spanledger_schema.spans import CONTENT_FIELDS, SPAN_FIELDS, CallRow, Feedback, InteractionRow, SpanRow
 
 _SPAN_COLUMNS: Final = ", ".join(name for name, _ in SPAN_FIELDS)
@@ -68,10 +69,17 @@ def without_content(detail: dict[str, Any]) -> dict[str, Any]:
     """An interaction without anything that people and models wrote: numbers, names and verdicts only."""
     return {
         "interaction": {**detail["interaction"], "preview": None},
-        "spans": [{**span, "status_message": None, "attributes": {}} for span in detail["spans"]],
+        "spans": [
+            {**span, "status_message": None, "attributes": {}, "signals": _labels(span["signals"])} for span in detail["spans"]
+        ],
         "content": {},
-        "feedback": [{**item, "comment": None} for item in detail["feedback"]],
+        "feedback": [{**item, "comment": None, "value": _labels(item)["value"]} for item in detail["feedback"]],
     }
+
+
+def _labels(values: dict[str, Any]) -> dict[str, Any]:
+    """Values without those texts that are more than a label, as a reason in somebody's words is."""
+    return {key: None if isinstance(value, str) and not is_label(value) else value for key, value in values.items()}
 
 
 def _settled(store: Store, project: str, best: dict[str, SpanRow], feedback: list[Feedback]) -> Settled:

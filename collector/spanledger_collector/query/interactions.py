@@ -32,6 +32,8 @@ _ORDERS: Final = {
     "-duration_s": ("toInt64(duration_ns)", "Int64", True),
     "confidence": ("if(empty(confidence_values), 2., arrayMin(confidence_values))", "Float64", False),
 }
+_POSITION_MAX: Final = 9.2e18
+"""What an `Int64` holds; a position is nanoseconds, dollars or a share."""
 _LISTS: Final = ("feature", "environment", "release", "app", "failure_mode")
 
 
@@ -240,7 +242,7 @@ def _read_cursor(cursor: str) -> tuple[int | float, str]:
         value, identity = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except (ValueError, TypeError):
         raise QueryError("the cursor is damaged; start again without it") from None
-    if not isinstance(value, int | float) or not isinstance(identity, str):
+    if not isinstance(value, int | float) or abs(value) >= _POSITION_MAX or not isinstance(identity, str):
         raise QueryError("the cursor is damaged; start again without it")
     return value, identity
 

@@ -77,10 +77,13 @@ def list_tags(store: Store, project: str, each: int) -> list[dict[str, Any]]:
     return [{"key": key, "values": values} for key, values in found.items()]
 
 
-def newest_span(store: Store) -> datetime | None:
-    """When the newest settled interaction of any project began; None when there is none."""
+def newest_span(store: Store, project: str | None = None) -> datetime | None:
+    """When the newest settled interaction of a project (None: of any) began; None when there is none."""
     sql = "SELECT max(start_time) AS t, count() AS n FROM interactions"
-    row = rows_of(store.read(sql))[0]
+    if project is None:
+        row = rows_of(store.read(sql))[0]
+    else:
+        row = rows_of(store.read(f"{sql} WHERE project = {{project:String}}", {"project": project}))[0]
     found: datetime | None = row["t"] if row["n"] else None
     return found
 

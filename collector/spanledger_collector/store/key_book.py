@@ -85,8 +85,8 @@ class KeyRing:
 
     @property
     def is_empty(self) -> bool:
-        """Whether it is known that there is no key that may still be used."""
-        return self._is_known and not self.holds_keys
+        """Whether it is known that nobody ever made a key: that the last one has ended does not open the door to all."""
+        return self._is_known and not self._keys
 
     @property
     def holds_keys(self) -> bool:

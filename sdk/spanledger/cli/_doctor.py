@@ -93,7 +93,9 @@ def _tell_status(status: dict[str, Any]) -> Iterator[Finding]:
     if held:
         yield Finding("quarantine", False, f"the store refused {held:,} spans; GET /api/v1/quarantine says which and why")
     pending = status.get("pending_traces")
-    yield Finding("data", None, f"through {status.get('data_through') or 'nothing yet'}, {pending} traces to settle")
+    # A key of one project is not told what others have.
+    to_settle = "" if pending is None else f", {pending} traces to settle"
+    yield Finding("data", None, f"through {status.get('data_through') or 'nothing yet'}{to_settle}")
 
 
 def _tell_losses(client: Client) -> Iterator[Finding]:

@@ -183,3 +183,13 @@ def test_all_pairs_of_a_thousand_names_stay_bounded() -> None:
     for one, other in itertools.product(range(60), range(60)):
         assert rules.action(f"n{one}", f"p{other}") == ("strip" if one == 7 else None)
     assert len(rules._actions) <= 1_000
+
+
+@pytest.mark.parametrize(
+    "stated", ["restricted", " Restricted\t", "restricted\u00a0", "\ufeffrestricted", "restr\u200bicted", "\uff52estricted"]
+)
+def test_what_looks_like_a_class_is_that_class(stated: str) -> None:
+    rules = DataRules([DataRule("Restricted", None, "deny")])
+    assert rules.action(stated, "") == "deny"
+    assert rules.action(f"open\n{stated}", "") == "deny", "of several the strictest"
+    assert rules.action("unrestricted", "") is None

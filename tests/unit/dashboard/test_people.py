@@ -82,6 +82,12 @@ def test_an_address_that_nobody_verified_is_a_name_for_nothing() -> None:
     assert by_group.name == "sub:u-7", "the audit log must not name somebody else"
 
 
+def test_a_letter_that_looks_like_another_is_another() -> None:
+    mike = config(FILE.replace('emails = ["', 'emails = ["mike@elsewhere.org", "'))
+    assert isinstance(admit(mike, claims("Mike@Elsewhere.ORG")), Person)
+    assert isinstance(admit(mike, claims("mi\u212ae@elsewhere.org")), Stranger), "the Kelvin sign is a k in small letters"
+
+
 def test_a_sign_in_ends() -> None:
     assert not is_over(config(), {"iat": 1_000}, 1_000 + 12 * 3_600)
     assert is_over(config(), {"iat": 1_000}, 1_001 + 12 * 3_600)
