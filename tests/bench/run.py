@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parent))
-PARTS = ("sdk", "prices", "ingest", "overload", "queries")
+PARTS = ("sdk", "outage", "prices", "ingest", "overload", "queries")
 
 
 def main() -> int:

@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from otlp_kit import S, any_value, attributes, chat, request, span_hex, trace_hex
 
 PROTOBUF = {"content-type": "application/x-protobuf"}
-MAIL = "ada@example.org"
+MAIL = "slip.judge@example.org"
 
 
 @pytest.fixture(scope="module")
