@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from spanledger_dashboard.people import FILE_VARIABLE, KEY_VARIABLE, SignInError
+from spanledger_dashboard.sign_in_file import load
 
 _GRPC_PORT: Final = 4317
 URL_VARIABLE: Final = "SPANLEDGER_ENDPOINT"
@@ -46,7 +47,6 @@ def dashboard(
         raise typer.Exit(1)
     os.environ[URL_VARIABLE] = collector
     from spanledger_dashboard.server import run
-    from spanledger_dashboard.sign_in import load
 
     if sign_in is None:
         if warning := openness(host, port):
@@ -133,7 +133,6 @@ def sign_in_problem(file: Path | None) -> str | None:
         return "signing in with an OpenID provider needs Authlib; install it with pip install 'spanledger[server]'"
     if not os.environ.get(KEY_VARIABLE, "").strip():
         return f"the dashboard needs a key that may act for people; make one with the scope act_for and set {KEY_VARIABLE}"
-    from spanledger_dashboard.sign_in import load
 
     try:
         load(file)

@@ -6,7 +6,6 @@ claims come from Streamlit's signed cookie; the dashboard then acts with its key
 
 import os
 import time
-import tomllib
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ from spanledger.client import ClientError, Unauthorized
 from spanledger_dashboard import data, people, reader
 from spanledger_dashboard.people import FILE_VARIABLE, KEY_VARIABLE
 from spanledger_dashboard.reader import Reader
+from spanledger_dashboard.sign_in_file import load
 from spanledger_dashboard.untrusted import label
 
 _OWN: Final = "_own_key"
@@ -24,22 +24,6 @@ _KEY_CHARS_MAX: Final = 512
 _CARD_PX: Final = 440
 _LOGO_PX: Final = 140
 LOGO: Final = Path(__file__).resolve().parent / "static" / "logo.png"
-
-
-def load(path: Path) -> people.SignIn:
-    """Read the sign-in file.
-
-    Raises:
-        SignInError: it cannot be read or used.
-    """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise people.SignInError(f"{path} cannot be read: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-        # What the parser says may quote a secret.
-        raise people.SignInError(f"{path} is no TOML; check it with a TOML linter.") from None
-    return people.read_sign_in(document)
 
 
 def shared_key() -> str:

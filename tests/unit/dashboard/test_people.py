@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from spanledger_dashboard import people, sign_in, way_back
+from spanledger_dashboard import people, sign_in_file, way_back
 from spanledger_dashboard.cli import openness, sign_in_problem
 from spanledger_dashboard.people import Person, SignInError, Stranger, admit, is_over, read_sign_in
 from spanledger_dashboard.server import allowed_hosts
@@ -138,7 +138,7 @@ def test_secrets_of_the_file_are_in_no_message(tmp_path: Path, monkeypatch: pyte
     monkeypatch.delenv("SPANLEDGER_API_KEY")
     assert "act_for" in str(sign_in_problem(broken)), "without a key nobody can be acted for"
     with pytest.raises(SignInError, match="cannot be read"):
-        sign_in.load(tmp_path / "none.toml")
+        sign_in_file.load(tmp_path / "none.toml")
 
 
 def test_the_dashboard_does_not_start_with_a_file_that_cannot_be_used(tmp_path: Path) -> None:
