@@ -10,6 +10,7 @@ from typing import Any, Final
 from spanledger_collector.ingest.decoded import Attributes
 from spanledger_collector.ingest.dialects.facts import to_json
 from spanledger_schema import semconv
+from spanledger_schema.content import MESSAGE_KEYS
 
 VALUE_CHARS_MAX: Final = 4_096
 _SHAPES_MAX: Final = 10_000
@@ -53,48 +54,6 @@ _SIGNAL_PREFIXES: Final = (
     "spanledger.retry.",
     semconv.PROCESSING,
     semconv.SERVICE_TIER,
-)
-_CONTENT_KEYS: Final = frozenset(
-    {
-        semconv.INPUT_MESSAGES,
-        semconv.OUTPUT_MESSAGES,
-        semconv.SYSTEM_INSTRUCTIONS,
-        semconv.TOOL_DEFINITIONS,
-        semconv.TOOL_ARGUMENTS,
-        semconv.TOOL_RESULT,
-        semconv.RETRIEVAL_QUERY,
-        semconv.RETRIEVAL_DOCUMENTS,
-        "events",
-        "request_data",
-        "response_data",
-        "all_messages_events",
-        "pydantic_ai.all_messages",
-        "final_result",
-        "tool_arguments",
-        "tool_response",
-        "input.value",
-        "output.value",
-        "gen_ai.prompt",
-        "gen_ai.completion",
-        "gen_ai.request.messages",
-        "gen_ai.response.text",
-        "traceloop.entity.input",
-        "traceloop.entity.output",
-        "logfire.msg",
-        "ai.values",
-        "gcp.vertex.agent.llm_request",
-        "gcp.vertex.agent.llm_response",
-        "gcp.vertex.agent.tool_call_args",
-        "gcp.vertex.agent.tool_response",
-        "gen_ai.task.input",
-        "gen_ai.task.output",
-        "gen_ai.tool.args",
-        "mlflow.chat.tools",
-        "lmnr.span.input",
-        "lmnr.span.output",
-        "mlflow.spanInputs",
-        "mlflow.spanOutputs",
-    }
 )
 _CONTENT_PREFIXES: Final = (
     "gen_ai.prompt.",
@@ -163,7 +122,7 @@ def _plan(shape: tuple[str, ...]) -> tuple[tuple[str, ...], Pairs, Pairs]:
     signals: list[tuple[str, str]] = []
     tags: list[tuple[str, str]] = []
     for key in shape:
-        if key in _PROMOTED or key in _CONTENT_KEYS or key.startswith((*_CONTENT_PREFIXES, *_NOISE_PREFIXES)):
+        if key in _PROMOTED or key in MESSAGE_KEYS or key.startswith((*_CONTENT_PREFIXES, *_NOISE_PREFIXES)):
             continue
         if key.startswith("llm.") and key.count(".") == 2 and key.rpartition(".")[2] in _RAW_CONTENT:
             continue

@@ -12,6 +12,7 @@ from typing import Any, Final
 from spanledger_collector.errors import CannotStart
 from spanledger_collector.governance.audit import Entry, canonical, chain, first_bad
 from spanledger_collector.store.arrow import rows_from, table
+from spanledger_collector.store.private_json import replace_json
 from spanledger_collector.store.protocol import Store
 from spanledger_schema.spans import Fields
 
@@ -101,12 +102,7 @@ class AuditLog:
         return found[0] if found else None
 
     def _write_head(self, entry: Entry) -> None:
-        draft = self._head_file.with_suffix(".new")
-        with os.fdopen(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
-            json.dump([entry.number, entry.hash], file)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self._head_file)
+        replace_json(self._head_file, [entry.number, entry.hash])
 
     def _read_head(self) -> tuple[int, str] | None:
         try:

@@ -1,7 +1,6 @@
 """Keys in the store, and in memory for every request: versions are appended, the newest counts."""
 
 import json
-import os
 import threading
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ from spanledger_collector.clock import CLOCK
 from spanledger_collector.errors import SpanledgerError, StoreUnavailable
 from spanledger_collector.governance.keys import Access, Key, digest_of, is_same, split_key
 from spanledger_collector.store.arrow import rows_from, table
+from spanledger_collector.store.private_json import replace_json
 from spanledger_collector.store.protocol import Store
 from spanledger_schema.spans import Fields
 
@@ -160,11 +160,8 @@ class KeyRing:
             [key.key_id, key.project, sorted(key.scopes), key.digest, key.expires_at, key.is_revoked, key.quota]
             for key in self._keys.values()
         ]
-        draft = self._cache.with_suffix(".new")
         try:
-            with os.fdopen(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
-                json.dump(keys, file)
-            draft.replace(self._cache)
+            replace_json(self._cache, keys)
         except OSError:
             # A cache: without it a start while the store is away answers 503 until it is back.
             return

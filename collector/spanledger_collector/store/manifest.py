@@ -8,7 +8,6 @@ covered by one that is there now. What is not is named, and the collector is not
 import contextlib
 import json
 import logging
-import os
 import re
 import threading
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from spanledger_collector.errors import SpanledgerError
+from spanledger_collector.store.private_json import replace_json
 from spanledger_collector.store.protocol import Store, rows_of
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -147,13 +147,8 @@ class Manifest:
     def _write(self, active: list[Part], accepted: list[str] | None = None) -> None:
         before = self._read_raw().get("accepted", [])
         body = {"written_at": int(time.time()), "parts": active, "accepted": [*before, *(accepted or ())]}
-        draft = self._file.with_suffix(".new")
         try:
-            with os.fdopen(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
-                json.dump(body, file)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self._file)
+            replace_json(self._file, body)
         except OSError as error:
             _LOGGER.warning("the manifest cannot be written: %s", error.strerror)
 

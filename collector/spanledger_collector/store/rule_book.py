@@ -2,13 +2,13 @@
 
 import contextlib
 import json
-import os
 import threading
 from pathlib import Path
 from typing import Final
 
 from spanledger_collector.errors import SpanledgerError, StoreUnavailable
 from spanledger_collector.governance.data_rules import DataRule, DataRules
+from spanledger_collector.store.private_json import replace_json
 from spanledger_collector.store.project_book import read_settings
 from spanledger_collector.store.protocol import Store
 
@@ -94,11 +94,8 @@ class RuleBook:
                     self.reload()
 
     def _write_cache(self, found: dict[str, tuple[DataRule, ...]]) -> None:
-        draft = self._cache.with_suffix(".new")
         try:
-            with os.fdopen(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
-                json.dump(found, file)
-            draft.replace(self._cache)
+            replace_json(self._cache, found)
         except OSError:
             # Without it a start while the store is away answers 503 until it is back. An older one must not be believed then.
             with contextlib.suppress(OSError):

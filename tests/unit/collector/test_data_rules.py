@@ -13,13 +13,13 @@ from otlp_kit import Recorded, S, recorded, request
 
 from spanledger_collector.errors import StoreUnavailable
 from spanledger_collector.governance.data_rules import ACTIONS, DataRule, DataRules
-from spanledger_collector.ingest import attributes, otlp_json
+from spanledger_collector.ingest import otlp_json
 from spanledger_collector.ingest.decoded import Decoded
 from spanledger_collector.ingest.intake import JSON, PROTOBUF, Intake
 from spanledger_collector.ingest.normalize import normalise
 from spanledger_collector.ingest.otlp import Decoder
 from spanledger_collector.store.rule_book import RuleBook
-from spanledger_schema.content import is_content
+from spanledger_schema.content import MESSAGE_KEYS, is_content
 
 NAMES = st.sampled_from([None, "", "secret", "Secret ", "open"])
 RULES = st.lists(st.builds(DataRule, NAMES, NAMES, st.sampled_from(list(ACTIONS))), max_size=6)
@@ -137,7 +137,7 @@ def test_a_loop_of_parents_ends() -> None:
 
 
 def test_what_the_collector_keeps_as_content_is_content_to_every_rule() -> None:
-    for key in attributes._CONTENT_KEYS:
+    for key in MESSAGE_KEYS:
         assert is_content(key), key
     for key in ("gen_ai.prompt.0.content", "llm.input_messages.0.message.content", "llm.openai.messages", "ai.prompt.format"):
         assert is_content(key), key
