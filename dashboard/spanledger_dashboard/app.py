@@ -21,6 +21,7 @@ STYLE: Final = """<style>
 .st-key-bar h1{padding:0}
 .st-key-door{margin-top:9vh}
 .st-key-sign_in{padding:1.75rem}
+.st-key-ticket{position:absolute;width:0;height:0;overflow:hidden}
 @media (max-width:640px){.stMainBlockContainer{padding-left:1rem;padding-right:1rem}}
 </style>"""
 

@@ -1,7 +1,7 @@
 """Who reads in this session: with which key, for which person, and what the collector lets them do.
 
-It lives in the session on the server and nowhere else; a page that is loaded anew asks for a key again, unless a provider's
-cookie says who it is. What is hidden by `may` is only hidden for comfort: the collector is who refuses.
+It lives in the session on the server; a page that is loaded anew is told by the reader's visit, or a provider's cookie, who it
+is. What is hidden by `may` is only hidden for comfort: the collector is who refuses.
 """
 
 from dataclasses import dataclass, field

@@ -100,6 +100,7 @@ def run(host: str, port: int, sign_in: "SignIn | None" = None) -> None:
     from starlette.middleware import Middleware
 
     from spanledger_dashboard import people
+    from spanledger_dashboard.visits import Door
     from spanledger_dashboard.way_back import WayBack
 
     logging.getLogger("uvicorn.access").disabled = True
@@ -113,6 +114,6 @@ def run(host: str, port: int, sign_in: "SignIn | None" = None) -> None:
         secrets["auth"] = dict(sign_in.auth)
     if allowed := allowed_hosts(host, names):
         options["server.allowedHosts"] = allowed
-    around = [Middleware(SecurityHeaders), *([Middleware(WayBack)] if sign_in is not None else [])]
+    around = [Middleware(SecurityHeaders), Middleware(Door) if sign_in is None else Middleware(WayBack)]
     app = st.App(HERE / "app.py", middleware=around, on_script_error=report, secrets=secrets)
     app.run(config=options)

@@ -1,13 +1,15 @@
 """The door: who comes in with what. A key of the settings for everybody, a person's own key, or an OpenID provider.
 
-Where the collector serves without keys nobody is asked. A person's own key is kept in the session on the server. A provider's
-claims come from Streamlit's signed cookie; the dashboard then acts with its key for the person, with the scopes of their roles.
+Where the collector serves without keys nobody is asked. A person's own key is kept on the server, in the session and in their
+visit (`visits`), which a page that is loaded anew goes on with. A provider's claims come from Streamlit's signed cookie; the
+dashboard then acts with its key for the person, with the scopes of their roles.
 """
 
 import os
 import time
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urljoin
 
 import streamlit as st
 
@@ -17,8 +19,11 @@ from spanledger_dashboard.people import FILE_VARIABLE, KEY_VARIABLE
 from spanledger_dashboard.reader import Reader
 from spanledger_dashboard.sign_in_file import load
 from spanledger_dashboard.untrusted import label
+from spanledger_dashboard.visits import DOOR, VISITS, id_in
 
 _OWN: Final = "_own_key"
+_VISIT: Final = "_visit"
+_TICKET: Final = "_visit_ticket"
 _SAID: Final = "_sign_in_said"
 _KEY_CHARS_MAX: Final = 512
 _CARD_PX: Final = 440
@@ -61,6 +66,7 @@ def _can_leave() -> bool:
 def _leave(**look: Any) -> None:
     if st.button("Sign out", icon=":material/logout:", key="sign_out", **look):
         is_own = _OWN in st.session_state
+        VISITS.end(st.session_state.get(_VISIT, ""))
         reader.leave()
         if is_own:
             st.rerun()
@@ -69,7 +75,7 @@ def _leave(**look: Any) -> None:
 
 def _enter_with_key() -> bool:
     shared = shared_key()
-    key = shared or st.session_state.get(_OWN, "")
+    key = shared or _own_key()
     who = Reader(key)
     try:
         found = data.me(who)
@@ -78,6 +84,7 @@ def _enter_with_key() -> bool:
             _blocked(f"The dashboard's own key is not valid. Set {KEY_VARIABLE} to one that is, or to none: people then sign in.")
             return False
         if key:
+            VISITS.end(st.session_state.get(_VISIT, ""))
             reader.leave()
             st.session_state[_SAID] = "Your key is no longer valid: it was revoked or has expired. Ask for another."
         _ask_for_key()
@@ -87,6 +94,29 @@ def _enter_with_key() -> bool:
         reader.put(who, None)
         return True
     return _admit(who, found)
+
+
+def _own_key() -> str:
+    """The reader's own key: of this session, or of their visit, when the page was loaded anew; "" for none."""
+    now_s = time.monotonic()
+    if _OWN not in st.session_state:
+        visit = id_in(st.context.cookies)
+        key = VISITS.key(visit, now_s) or ""
+        if not key:
+            return ""
+        st.session_state.update({_OWN: key, _VISIT: visit})
+        # What was known of it a moment ago does not count: it may have been revoked.
+        data.doubt(Reader(key))
+    elif (visit := st.session_state.get(_VISIT, "")) and VISITS.key(visit, now_s) is None:
+        reader.leave()
+        st.session_state[_SAID] = "You are signed out: in another window, as your key ended, or as you were away for long."
+        return ""
+    ticket = st.session_state.get(_TICKET, "")
+    if ticket and VISITS.is_waiting(ticket, now_s):
+        # Only an answer over HTTP can set a cookie; fetching a picture is one, and the page stays as it is.
+        with st.container(key="ticket"):
+            st.image(urljoin(str(st.context.url), f"{DOOR.removeprefix('/')}?ticket={ticket}"))
+    return str(st.session_state[_OWN])
 
 
 def _enter_as_person(sign_in: people.SignIn) -> bool:
@@ -152,7 +182,7 @@ def _ask_for_key() -> None:
         with st.container(gap="xsmall"):
             st.caption("No key? An admin makes one:")
             st.code("spanledger keys create --scope read --project <name>", language=None, wrap_lines=True)
-            st.caption("A key is kept for as long as this page is open; loaded anew, the page asks again.")
+            st.caption("You stay signed in until you sign out, close the browser, or were away for twelve hours.")
 
 
 def _try(given: str) -> bool:
@@ -171,6 +201,8 @@ def _try(given: str) -> bool:
         st.session_state[_SAID] = f"The key could not be checked. {error}"
         return False
     st.session_state[_OWN] = given
+    if (browser := id_in(st.context.cookies)) and st.context.url:
+        st.session_state[_VISIT], st.session_state[_TICKET] = VISITS.begin(browser, given, time.monotonic())
     return True
 
 

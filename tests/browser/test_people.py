@@ -199,6 +199,51 @@ def test_a_key_opens_the_page_of_the_link_and_is_remembered_until_the_reader_sig
         page.wait_for_selector("text=Sign in with your key")
 
 
+def test_a_visit_survives_loading_the_page_anew_and_ends_with_signing_out(browser, house, keyed):
+    viewer = house.key("read")
+    with _page(browser) as page:
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"{keyed}/costs?range=7d")
+        before = _visit(page)
+        give(page, viewer["key"])
+        page.wait_for_selector("h1:has-text('Costs')")
+        page.wait_for_function("() => document.querySelector('.st-key-ticket img')?.complete")
+        kept = _visit(page)
+        assert kept["value"] != before["value"], "what somebody may have known before is worth nothing"
+        assert (kept["httpOnly"], kept["sameSite"], kept["expires"]) == (True, "Strict", -1)
+        assert viewer["key"] not in str(page.context.storage_state()) + "".join(asked)
+        page.reload()
+        page.wait_for_selector("text=Signed in as desk")
+        page.wait_for_selector("h1:has-text('Costs')")
+        assert "range=7d" in page.url
+        (ticket,) = {url for url in asked if "ticket=" in url}
+
+        with _page(browser) as stranger:
+            stranger.goto(keyed)
+            stranger.wait_for_selector("text=Sign in with your key")
+            assert stranger.request.get(ticket).status == 403, "a ticket counts once, in its own browser"
+            stranger.context.add_cookies([before])
+            stranger.reload()
+            stranger.wait_for_selector("text=Sign in with your key")
+
+        other = page.context.new_page()
+        other.set_default_timeout(20_000)
+        other.goto(keyed)
+        other.wait_for_selector("text=Signed in as desk")
+        page.get_by_role("button", name="Sign out").click()
+        page.wait_for_selector("text=Sign in with your key")
+        page.reload()
+        page.wait_for_selector("text=Sign in with your key")
+        other.locator("[data-testid=stSidebarNav]").get_by_text("Prices", exact=True).click()
+        other.wait_for_selector("text=Sign in with your key")
+
+
+def _visit(page) -> dict[str, Any]:
+    (found,) = [cookie for cookie in page.context.cookies() if cookie["name"] == "spanledger_visit"]
+    return found
+
+
 def test_what_a_key_may_not_read_is_said_in_its_place_and_reads_carry_its_id(browser, house, keyed):
     blind, seeing = house.key("read"), house.key("read", "read_content")
     with _page(browser) as page:
@@ -223,9 +268,14 @@ def test_a_key_that_is_revoked_while_its_reader_is_there_ends_the_visit(browser,
         give(page, key["key"])
         page.wait_for_selector("h1:has-text('Overview')")
         settle(page)
+        page.wait_for_function("() => document.querySelector('.st-key-ticket img')?.complete")
         with house.admin() as client:
             client.call("DELETE", f"/api/v1/keys/{key['id']}")
-        page.wait_for_selector("text=Your key is no longer valid", timeout=40_000)
+        other = page.context.new_page()
+        other.goto(keyed)
+        other.wait_for_selector("text=Your key is no longer valid")
+        other.close()
+        page.wait_for_selector("text=You are signed out", timeout=40_000)
         shoot(page, "sign-in-revoked")
         give(page, key["key"])
         page.wait_for_selector("text=This key is not valid")

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from spanledger_dashboard import people, sign_in_file, way_back
 from spanledger_dashboard.cli import openness, sign_in_problem
 from spanledger_dashboard.people import Person, SignInError, Stranger, admit, is_over, read_sign_in
 from spanledger_dashboard.server import allowed_hosts
+from spanledger_dashboard.visits import Door, Visits
 
 FILE = """
 [auth]
@@ -269,3 +271,40 @@ def test_a_dashboard_whose_own_key_is_wrong_says_so(open_page: Any, world: Any, 
     app = open_page()
     assert app.title[0].value == "Overview"
     assert "Signed in" not in texts(app)
+
+
+def test_a_visit_is_had_for_its_ticket_once_and_ends_after_twelve_idle_hours() -> None:
+    visits = Visits()
+    visit, ticket = visits.begin("before", "sl_key", 0.0)
+    assert visits.is_waiting(ticket, 59.0)
+    assert visits.redeem(ticket, "somebody else", 1.0) is None
+    assert visits.redeem("no ticket", "before", 1.0) is None
+    assert visits.redeem(ticket, "before", 1.0) == visit
+    assert visits.redeem(ticket, "before", 1.0) is None
+    late = visits.begin("before", "sl_key", 0.0)[1]
+    assert visits.redeem(late, "before", 61.0) is None
+    for hours in (11, 22, 33):
+        assert visits.key(visit, hours * 3_600.0) == "sl_key", "whoever looks stays"
+    assert visits.key(visit, 45 * 3_600.0) is None
+    other, _ = visits.begin("before", "sl_other", 0.0)
+    visits.end(other)
+    assert visits.key(other, 1.0) is None
+    assert "sl_" not in repr(visits.__dict__)
+
+
+def test_an_id_is_given_to_pages_only_and_secure_where_the_page_is() -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    client = TestClient(Door(app, Visits()), base_url="https://ledger.example")
+    assert "set-cookie" not in client.get("/static/logo.png", headers={"accept": "image/*"}).headers
+    given = client.get("/costs", headers={"accept": "text/html"}).headers["set-cookie"]
+    assert given.endswith("; Path=/; HttpOnly; SameSite=Strict; Secure")
+    assert "set-cookie" not in client.get("/costs", headers={"accept": "text/html"}).headers, "it has one"
+    assert client.get("/door?ticket=made-up").status_code == 403
+    client.cookies.clear()
+    forged = client.get("/", headers={"accept": "text/html", "cookie": "spanledger_visit=short"})
+    assert len(forged.cookies["spanledger_visit"]) == 43
+    plain = TestClient(Door(app, Visits()), base_url="http://ledger.example")
+    assert "Secure" not in plain.get("/", headers={"accept": "text/html"}).headers["set-cookie"]
