@@ -4,6 +4,8 @@ SDK and collector go by the same lists, so that a word such as `strip` means the
 """
 
 import json
+import re
+import unicodedata
 from typing import Any, Final
 
 from spanledger_schema import semconv
@@ -62,12 +64,22 @@ CONTENT_KEYS: Final = MESSAGE_KEYS | {
     "gen_ai.agent.description",
     "gen_ai.evaluation.explanation",
     "gen_ai.event.content",
+    "http.error_message",
+    "http.request.body",
+    "http.request.body.content",
+    "http.response.body",
+    "http.response.body.content",
     "input",
     "langfuse.observation.status_message",
     "llm.invocation_parameters",
     "metadata",
     "mlflow.chat.messages",
+    "otel.status_description",
     "output",
+    "process.command_args",
+    "process.command_line",
+    "url.fragment",
+    "url.query",
 }
 """All keys whose values are words."""
 CONTENT_PREFIXES: Final = (
@@ -89,6 +101,8 @@ CONTENT_PREFIXES: Final = (
     "gen_ai.input.messages",
     "gen_ai.output.messages",
     "gen_ai.prompt",
+    "http.request.header.",
+    "http.response.header.",
     "input.",
     "langfuse.observation.input",
     "langfuse.observation.output",
@@ -110,6 +124,10 @@ CONTENT_PREFIXES: Final = (
     "reranker.output_documents",
     "reranker.query",
     "retrieval.documents",
+    "rpc.grpc.request.metadata.",
+    "rpc.grpc.response.metadata.",
+    "rpc.request.metadata.",
+    "rpc.response.metadata.",
     "tool.parameters",
     "traceloop.entity.input",
     "traceloop.entity.output",
@@ -187,13 +205,34 @@ _CONTENT_WORDS: Final = frozenset(
 )
 _FREE_TEXT_KEYS: Final = frozenset({semconv.FALLBACK_REASON, semconv.ESCALATION_REASON})
 _LABEL_KEYS: Final = frozenset({"finish_reason", "gen_ai.evaluation.score.label", "role"})
+_APP_DATA_PREFIXES: Final = (
+    "ai.telemetry.metadata.",
+    "langfuse.observation.metadata",
+    "langfuse.trace.metadata",
+    "lmnr.association.properties",
+)
+"""Where applications put what they like among the names of a vocabulary."""
 _LABEL_ENDS: Final = (".annotation.label", ".evaluation.label")
 SECRET_KINDS: Final = ("private_key", "api_key", "email", "iban", "card", "phone", "ip")
 """What `redaction.redact` can look for."""
 SECRET_KINDS_IN_NAMES: Final = tuple(kind for kind in SECRET_KINDS if kind not in ("ip", "phone"))
 """What it looks for in names and ids: versions look like addresses and telephone numbers."""
 MASK: Final = "[masked]"
+EVENT_LABELS: Final = frozenset(
+    {
+        "exception.type",
+        "finish_reason",
+        "gen_ai.evaluation.name",
+        "gen_ai.evaluation.score.label",
+        "role",
+    }
+)
+"""Texts of events that say what happened, and not what somebody wrote."""
 _LABEL_CHARS_MAX: Final = 60
+_UNSPACED_CHARS_MAX: Final = 8
+_ADDRESS_STARTS: Final = ("/", "http://", "https://", "ws://", "wss://")
+_ASKED: Final = re.compile(r"(?<=\S)\?[^\s?].*", re.DOTALL)
+_PLACE: Final = re.compile(r"[?#].*", re.DOTALL)
 TEXT_CHARS_MAX: Final = 1 << 20
 """Longer texts (other instrumentations have no limit) are cut before they are searched."""
 CUT: Final = "…[cut]"
@@ -237,9 +276,40 @@ def is_free_text(key: str) -> bool:
     return not key.startswith(_NAMING_PREFIXES) and not is_fixed(key)
 
 
-def holds_label(key: str) -> bool:
-    """Whether a text there is meant to be a label, such as a reason or a judge's word, so that one of more words is content."""
-    return key in _FREE_TEXT_KEYS or key in _LABEL_KEYS or key.endswith(_LABEL_ENDS)
+def is_words(key: str, value: Any) -> bool:
+    """Whether somebody wrote what stands there: content, or more than one word in place of a label.
+
+    Labels are tags, reasons, and whatever no vocabulary that is known here defines. Numbers, names and ids that one does define,
+    and who somebody is, are no words.
+    """
+    if is_content(key):
+        return True
+    is_open = (is_free_text(key) and not is_identity(key)) or key.startswith(_APP_DATA_PREFIXES)
+    is_open = is_open or key in _LABEL_KEYS or key.endswith(_LABEL_ENDS)
+    return is_open and not _holds_labels_only(value)
+
+
+def is_words_of_event(key: str, value: Any) -> bool:
+    """The same of an event, a link or a log record: whose texts are words unless a vocabulary that is known here defines them."""
+    if is_words(key, value):
+        return True
+    return is_free_text(key) and key not in EVENT_LABELS and not isinstance(value, bool | int | float)
+
+
+def _holds_labels_only(value: Any) -> bool:
+    if isinstance(value, str):
+        return is_label(value)
+    if isinstance(value, list | dict):
+        return all(map(_holds_labels_only, value.values() if isinstance(value, dict) else value))
+    return not isinstance(value, bytes)
+
+
+def without_query(text: str, instead: str = "") -> str:
+    """An address, or a name that ends with one, without what somebody asked for: what stands behind `?`, or `#` in an address."""
+    if "/" not in text or ("?" not in text and "#" not in text):
+        return text
+    query = _PLACE if text.startswith(_ADDRESS_STARTS) else _ASKED
+    return query.sub(f"?{instead}" if instead else "", text, count=1)
 
 
 def is_fixed(key: str) -> bool:
@@ -249,7 +319,10 @@ def is_fixed(key: str) -> bool:
 
 def is_label(text: str) -> bool:
     """Whether a value is a label of one word, such as `thumbs_up`, and not something that somebody wrote."""
-    return len(text) <= _LABEL_CHARS_MAX and len(text.split()) <= 1
+    if len(text) > _LABEL_CHARS_MAX or len(text.split()) > 1 or text.startswith(("{", "[{", '["')):
+        return False
+    # In writing without spaces between words a sentence is one word.
+    return text.isascii() or sum(unicodedata.category(char) == "Lo" for char in text) <= _UNSPACED_CHARS_MAX
 
 
 def mask(text: str) -> str:

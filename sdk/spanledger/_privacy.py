@@ -5,6 +5,7 @@ many of them record prompts by default, so their content is removed here. What g
 Whatever fails costs the content of that span, never the span, and never lets the content through.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -25,7 +26,11 @@ from spanledger_schema.content import (
     is_fixed,
     is_free_text,
     is_identity,
+    is_words,
+    is_words_of_event,
     mask,
+    masked,
+    without_query,
 )
 
 Slot = tuple[str, Any, str]
@@ -100,7 +105,8 @@ class Privacy:
     def _clean_span(self, span: Any, is_own: bool) -> list[Slot]:
         """Everything but the hooks; returns what these have to see."""
         if self.capture != "full" and not is_own:
-            _strip(span, lambda key: is_content(key) or (self.capture == "none" and is_identity(key)))
+            _strip(span, self._is_uncaptured, self._is_uncaptured)
+            _cut_queries(span, "")
         if self.rules:
             _apply_rule(span, self.rules.action({item.key: item.value.string_value for item in span.attributes}))
         slots: list[Slot] = []
@@ -115,6 +121,9 @@ class Privacy:
             if is_free and self.hooks and part == "string_value":
                 slots.append(slot)
         return slots
+
+    def _is_uncaptured(self, key: str, _value: Any) -> bool:
+        return is_content(key) or (self.capture == "none" and is_identity(key))
 
     def _run_hooks(self, pending: list[tuple[Any, list[Slot]]], deadline: float) -> None:
         if not pending:
@@ -198,13 +207,14 @@ def _texts_in(key: str, value: Any) -> Iterator[Slot]:
             yield from _texts_in(key, entry.value)
 
 
-def _strip(span: Any, is_unwanted: Callable[[str], bool]) -> bool:
-    """Remove attributes and the status's message; whether there were any."""
+def _strip(span: Any, is_unwanted: Callable[[str, Any], bool], is_unwanted_beside: Callable[[str, Any], bool]) -> bool:
+    """Remove attributes (the second says which, of events and links) and the status's message; whether there were any."""
     removed = bool(span.status.message)
     span.status.message = ""
-    for attributes in (span.attributes, *(event.attributes for event in span.events)):
+    beside = [(holder.attributes, is_unwanted_beside) for holder in (*span.events, *span.links)]
+    for attributes, is_out in ((span.attributes, is_unwanted), *beside):
         for index in range(len(attributes) - 1, -1, -1):
-            if is_unwanted(attributes[index].key):
+            if is_out(attributes[index].key, _plain(attributes[index].value)):
                 del attributes[index]
                 removed = True
     return removed
@@ -213,22 +223,52 @@ def _strip(span: Any, is_unwanted: Callable[[str], bool]) -> bool:
 def _drop_content(span: Any) -> None:
     """What happens when redaction fails: no free text of this span is sent."""
     COUNTERS.content_dropped += 1
-    _strip(span, is_free_text)
+    _strip(span, _is_free, _is_free)
     for link in span.links:
         del link.attributes[:]
     span.attributes.add(key=semconv.CONTENT_DROPPED).value.string_value = "redaction"
 
 
+def _is_free(key: str, _value: Any) -> bool:
+    return is_free_text(key)
+
+
 def _apply_rule(span: Any, action: Action | None) -> None:
-    if action == "strip" and _strip(span, is_content):
+    if action is None:
+        return
+    if action == "strip" and _strip(span, is_words, is_words_of_event):
         span.attributes.add(key=semconv.CONTENT_DROPPED).value.string_value = "data_rule"
     elif action == "mask":
-        for attributes in (span.attributes, *(event.attributes for event in span.events)):
-            for item in attributes:
-                if is_content(item.key):
-                    item.value.string_value = mask(item.value.string_value)
+        _mask(span.attributes, is_words)
+        for holder in (*span.events, *span.links):
+            _mask(holder.attributes, is_words_of_event)
         if span.status.message:
             span.status.message = MASK
+    _cut_queries(span, MASK if action == "mask" else "")
+
+
+def _mask(attributes: Any, is_out: Callable[[str, Any], bool]) -> None:
+    for item in attributes:
+        value = _plain(item.value)
+        if is_out(item.key, value):
+            item.value.string_value = mask(value) if isinstance(value, str) else json.dumps(masked(value))
+
+
+def _cut_queries(span: Any, instead: str) -> None:
+    span.name = without_query(span.name)
+    for item in span.attributes:
+        if item.value.WhichOneof("value") == "string_value" and not is_content(item.key):
+            item.value.string_value = without_query(item.value.string_value, instead)
+
+
+def _plain(value: Any) -> Any:
+    """What an attribute holds, as Python has it; bytes stay."""
+    kind = value.WhichOneof("value")
+    if kind == "array_value":
+        return [_plain(item) for item in value.array_value.values]
+    if kind == "kvlist_value":
+        return {entry.key: _plain(entry.value) for entry in value.kvlist_value.values}
+    return getattr(value, kind) if kind else None
 
 
 def _encodable(text: str) -> str:

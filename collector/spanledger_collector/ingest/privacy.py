@@ -19,13 +19,15 @@ from spanledger_schema.content import (
     SECRET_KINDS,
     SECRET_KINDS_IN_NAMES,
     TEXT_CHARS_MAX,
-    holds_label,
     is_content,
     is_fixed,
     is_free_text,
     is_label,
+    is_words,
+    is_words_of_event,
     mask,
     masked,
+    without_query,
 )
 from spanledger_schema.redaction import redact
 from spanledger_schema.spans import SpanRow
@@ -33,16 +35,6 @@ from spanledger_schema.spans import SpanRow
 DENIED: Final = "denied"
 _INDIGESTIBLE: Final = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 _STATED_MAX: Final = 50_000
-_EVENT_TEXTS: Final = frozenset(
-    {
-        "exception.type",
-        "finish_reason",
-        "gen_ai.evaluation.name",
-        "gen_ai.evaluation.score.label",
-        "role",
-    }
-)
-"""Texts of events that say what happened, and not what somebody wrote."""
 _COUNTED: Final = frozenset({"ai.response.providerMetadata", "gen_ai.usage.raw", "mlflow.chunk.value"})
 """JSON that is read for the tokens in it, among whatever else a provider wrote there."""
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/]{8,}+={0,2}")
@@ -179,21 +171,32 @@ def named(value: Any) -> str:
 
 def change(span: DecodedSpan, action: Action) -> None:
     """Strip, mask or redact a span where it is."""
-    attributes, message = span.attributes, span.status_message
+    attributes, message, name = span.attributes, span.status_message, span.name
     events = span.events
     if action == "strip":
-        kept = {key: _counted(key, value) for key, value in attributes.items() if not _is_words(key, value)}
+        kept = {key: _counted(key, value) for key, value in attributes.items() if not is_words(key, value)}
         if len(kept) < len(attributes) or message or events:
             kept[semconv.CONTENT_DROPPED] = "data_rule"
         attributes, message = kept, ""
-        events = [(name, at, _numbers_of(details)) for name, at, details in events]
+        events = [(event, at, _numbers_of(details)) for event, at, details in events]
     elif action == "mask":
         attributes, message = _masked_content(attributes), MASK if message else ""
-        events = [(name, at, _masked_texts(details)) for name, at, details in events]
-    span.name = redacted(span.name, SECRET_KINDS_IN_NAMES)
+        events = [(event, at, _masked_texts(details)) for event, at, details in events]
+    if action != "redact":
+        name, attributes = without_query(name), _without_queries(attributes, action)
+    span.name = redacted(name, SECRET_KINDS_IN_NAMES)
     span.attributes = _redacted_all(attributes)
     span.status_message = redacted(message, SECRET_KINDS)
-    span.events = [(redacted(name, SECRET_KINDS_IN_NAMES), at, _redacted_all(details)) for name, at, details in events]
+    span.events = [(redacted(event, SECRET_KINDS_IN_NAMES), at, _redacted_all(details)) for event, at, details in events]
+
+
+def _without_queries(attributes: Attributes, action: Action) -> Attributes:
+    """Addresses without what somebody asked for; content, where it stayed, is none."""
+    instead = MASK if action == "mask" else ""
+    return {
+        key: without_query(value, instead) if isinstance(value, str) and not is_content(key) else value
+        for key, value in attributes.items()
+    }
 
 
 def _changed_record(record: LogRecord, action: Action) -> LogRecord:
@@ -224,26 +227,17 @@ def _without_words(body: Any) -> Any:
 
 def _numbers_of(details: Attributes) -> Attributes:
     """Of an event or log record, what is no content and no text that might be some."""
-    return {
-        key: _counted(key, value)
-        for key, value in details.items()
-        if not _is_words(key, value) and (key in _EVENT_TEXTS or isinstance(value, bool | int | float) or not is_free_text(key))
-    }
+    return {key: _counted(key, value) for key, value in details.items() if not is_words_of_event(key, value)}
 
 
 def _masked_content(attributes: Attributes) -> Attributes:
-    return {key: _masked(value) if _is_words(key, value) else _counted(key, value) for key, value in attributes.items()}
+    return {key: _masked(value) if is_words(key, value) else _counted(key, value) for key, value in attributes.items()}
 
 
 def _masked_texts(details: Attributes) -> Attributes:
     """Of an event or log record without its words: what `_numbers_of` leaves out is masked."""
     kept = _numbers_of(details)
     return {key: kept[key] if key in kept else _masked(value) for key, value in details.items()}
-
-
-def _is_words(key: str, value: Any) -> bool:
-    """Whether somebody wrote what stands there: content, or a text in place of a label."""
-    return is_content(key) or (holds_label(key) and isinstance(value, str) and not is_label(value))
 
 
 def _masked(value: Any) -> Any:

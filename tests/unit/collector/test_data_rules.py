@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from otlp_kit import Recorded, S, recorded, request
+from words import CUT, KEPT, NAME, STRIPPED, recorded_with
 
 from spanledger_collector.errors import StoreUnavailable
 from spanledger_collector.governance.data_rules import ACTIONS, DataRule, DataRules
@@ -18,8 +19,9 @@ from spanledger_collector.ingest.decoded import Decoded
 from spanledger_collector.ingest.intake import JSON, PROTOBUF, Intake
 from spanledger_collector.ingest.normalize import normalise
 from spanledger_collector.ingest.otlp import Decoder
+from spanledger_collector.ingest.privacy import Classes, enforce
 from spanledger_collector.store.rule_book import RuleBook
-from spanledger_schema.content import MESSAGE_KEYS, is_content
+from spanledger_schema.content import MESSAGE_KEYS, is_content, is_words
 
 NAMES = st.sampled_from([None, "", "secret", "Secret ", "open"])
 RULES = st.lists(st.builds(DataRule, NAMES, NAMES, st.sampled_from(list(ACTIONS))), max_size=6)
@@ -193,3 +195,27 @@ def test_what_looks_like_a_class_is_that_class(stated: str) -> None:
     assert rules.action(stated, "") == "deny"
     assert rules.action(f"open\n{stated}", "") == "deny", "of several the strictest"
     assert rules.action("unrestricted", "") is None
+
+
+@pytest.mark.parametrize("action", ["strip", "mask"])
+def test_what_somebody_may_have_written_goes_and_names_and_numbers_stay(action: Any) -> None:
+    before = recorded_with({**KEPT, **{key: value for key, (value, _) in CUT.items()}, **STRIPPED})
+    decoded = Decoder(10).spans(request(S(1, name=NAME[0], attrs=before, status=2, message="WORDS")))
+    assert enforce(decoded, DataRules([DataRule("restricted", None, action)]), "p", Classes())
+    (span,) = decoded.groups[0].spans
+    assert "WORDS" not in f"{span.name} {span.attributes} {span.status_message}"
+    assert span.name == NAME[1]
+    for key, value in KEPT.items():
+        if key not in STRIPPED:
+            assert span.attributes[key] == value, key
+    for key, (_, left) in CUT.items():
+        assert span.attributes[key] == (left if action == "strip" else f"{left}?[masked]"), key
+    if action == "strip":
+        assert not set(STRIPPED) & set(span.attributes)
+
+
+def test_a_reason_of_one_word_stays() -> None:
+    for key, value in KEPT.items():
+        assert not is_words(key, value), key
+    for key, value in STRIPPED.items():
+        assert is_words(key, value), key

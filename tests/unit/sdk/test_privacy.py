@@ -9,6 +9,7 @@ import pytest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import StatusCode
+from words import CUT, KEPT, NAME, STRIPPED, recorded_with
 
 import spanledger
 from spanledger import _hooks, _pipeline
@@ -222,6 +223,28 @@ def test_data_classes_reach_spans_of_others(start: Any, provider: TracerProvider
         span.set_attribute("input.value", "hush")
     assert spanledger.flush()
     assert b"hush" not in collector.exports()[0].SerializeToString()
+
+
+@pytest.mark.parametrize("action", ["strip", "mask"])
+def test_what_somebody_may_have_written_goes_and_names_and_numbers_stay(
+    start: Any, provider: TracerProvider, action: str
+) -> None:
+    collector = start(data_rules={"restricted": action})
+    before = recorded_with({**KEPT, **{key: value for key, (value, _) in CUT.items()}, **STRIPPED})
+    with provider.get_tracer("other").start_as_current_span(NAME[0], attributes=before) as span:
+        span.add_event("said", {"note": "WORDS", "count": 3})
+        span.set_status(StatusCode.ERROR, "WORDS")
+    assert spanledger.flush()
+    (sent,) = collector.spans()
+    assert "WORDS" not in str(sent), [item for item in sent.attributes if "WORDS" in str(item)]
+    assert sent.name == NAME[1]
+    left = attributes(sent)
+    for key, value in KEPT.items():
+        if key not in STRIPPED and not isinstance(value, list):
+            assert left[key] == value, key
+    for key, (_, cut) in CUT.items():
+        assert left[key] == (cut if action == "strip" else f"{cut}?[masked]"), key
+    assert [item.key for item in sent.events[0].attributes if item.key == "count"] == ["count"]
 
 
 def test_wrong_rules_are_told_at_once_or_fail_closed(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
