@@ -164,6 +164,46 @@ def test_a_rule_made_while_something_waits_holds_for_it_too(live: LiveCollector,
     assert denied(live, project) == 1
 
 
+def test_what_comes_back_from_quarantine_follows_the_rules_of_now(live: LiveCollector, project: str) -> None:
+    live.parts.store.command(f"ALTER TABLE spans ADD CONSTRAINT no_{project} CHECK project != '{project}'")
+    headers = {"x-spanledger-project": project}
+    tagged = {"spanledger.tag.who": MAIL, "spanledger.confidence.judge": 0.5}
+    spans = [
+        S(1, trace=1, attrs={"spanledger.data_class": "secret"}),
+        S(2, 1, trace=1, attrs=chat("BACK-denied")),
+        S(1, trace=2, attrs=chat("BACK-stripped", ["restricted", "open"]), status=2, message="BACK-message"),  # type: ignore[arg-type]
+        S(1, trace=3, attrs=chat(f"BACK-redacted {MAIL}", "internal", **tagged)),
+    ]
+    try:
+        assert live.send(request(*spans), project).status_code == 200
+        of_resource = request(S(1, trace=4, attrs=chat("BACK-resource")), resource={"spanledger.purpose": "training"})
+        assert live.send(of_resource, project).status_code == 200
+        assert live.parts.account.by_project()[project]["quarantined"] == 5
+        rule(
+            live,
+            project,
+            {"data_class": "secret", "action": "deny"},
+            {"data_class": "restricted", "action": "strip"},
+            {"data_class": "internal", "action": "redact"},
+            {"purpose": "training", "action": "mask"},
+        )
+    finally:
+        live.parts.store.command(f"ALTER TABLE spans DROP CONSTRAINT no_{project}")
+    replayed = live.http.post("/api/v1/quarantine/replay", json={}, headers=headers).json()
+    assert replayed == {"tried": 5, "stored": 3, "denied": 2}
+    assert denied(live, project) == 2
+    assert live.parts.account.by_project()[project] == {"accepted": 3, "stored": 3, "pending": 0, "quarantined": 0}
+    assert live.ask(["generations", "input_tokens"], project) == [{"generations": 3, "input_tokens": 300}]
+    stripped, redacted, masked = (content_of(live, project, trace) for trace in (2, 3, 4))
+    assert "BACK-redacted [redacted:email]" in redacted
+    assert MAIL not in redacted
+    assert "confidence.judge" in redacted, "numbers stay"
+    assert "BACK" not in stripped + masked
+    assert "BACK-denied" not in str(live.parts.store.read("SELECT * FROM span_content").to_pylist())
+    assert "[masked]" in masked
+    assert live.get("/api/v1/quarantine", project)["items"] == []
+
+
 def test_content_is_stripped_masked_or_redacted_and_numbers_stay(live: LiveCollector, project: str) -> None:
     rule(
         live,

@@ -1,16 +1,25 @@
 """OTLP over gRPC with OpenTelemetry's own stubs: the same spans, the same answers, the same refusals as over HTTP."""
 
+import asyncio
+import contextlib
+import gc
 import time
+import tracemalloc
 from collections.abc import Iterator
 
 import grpc
 import pytest
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
 from live import LiveCollector, free_port
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2_grpc import LogsServiceStub
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 from otlp_kit import S, request, span_hex, trace_hex
+from slow_grpc import SlowSender
+
+from spanledger_collector.settings import MIB
 
 CHAT = {
     "gen_ai.operation.name": "chat",
@@ -83,3 +92,54 @@ def test_with_a_key_every_call_needs_it() -> None:
             stub.Export(message, metadata=[("authorization", "Bearer sl-secret")])
     finally:
         collector.stop()
+
+
+def test_a_crowd_of_slow_senders_takes_bounded_memory_and_good_senders_get_through() -> None:
+    port = free_port()
+    collector = LiveCollector(grpc_port=port, body_bytes_max=MIB, open_bytes_max=4 * MIB)
+    message = ExportTraceServiceRequest.FromString(request(S(1, attrs=CHAT)))
+    try:
+        crowd = asyncio.run(_stall(port, 40, message))
+        assert 3 * MIB < sum(sender.sent for sender in crowd) < 4 * MIB + 40 * 70_000, "more is not let out of their hands"
+        assert collector.value("spans", "beside") == 1
+    finally:
+        collector.stop()
+
+
+async def _stall(port: int, count: int, message: ExportTraceServiceRequest) -> list[SlowSender]:
+    crowd = [SlowSender(MIB - 100) for _ in range(count)]
+    sending = [asyncio.create_task(sender.send(port, MIB - 2_000, 8)) for sender in crowd]
+    await asyncio.sleep(0.3)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        export = TraceServiceStub(channel).Export
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await export(message, metadata=[("x-spanledger-project", "beside")])
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        trailers = dict(refused.value.trailing_metadata())
+        (detail,) = Status.FromString(trailers["grpc-status-details-bin"]).details
+        retry = RetryInfo()
+        assert detail.Unpack(retry), "exporters send again what says when"
+        await asyncio.sleep(retry.retry_delay.seconds)
+        await export(message, metadata=[("x-spanledger-project", "beside")])
+    for task, sender in zip(sending, crowd, strict=True):
+        task.cancel()
+        sender.close()
+    return crowd
+
+
+def test_messages_are_forgotten_when_they_are_answered(live: tuple[LiveCollector, grpc.Channel]) -> None:
+    _, channel = live
+    export = channel.unary_unary("/opentelemetry.proto.collector.trace.v1.TraceService/Export")
+    large = request(S(1)) + b"\xba\x3e" + b"\x80\x80\x80\x02" + b"x" * (4 * MIB)  # a field that nobody knows
+    refused = b"\xff" * 4 * MIB
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        for body in (large, refused) * 3:
+            with contextlib.suppress(grpc.RpcError):
+                export(body)
+        assert tracemalloc.get_traced_memory()[0] < 4 * MIB, "not one of six, without the interpreter's search for rings"
+    finally:
+        tracemalloc.stop()
+        gc.enable()

@@ -164,7 +164,7 @@ def test_a_span_that_the_store_refuses_goes_to_quarantine_and_holds_up_nobody(li
 
     headers = {"x-spanledger-project": "p"}
     again = live.http.post("/api/v1/quarantine/replay", json={}, headers=headers)
-    assert again.json() == {"tried": 2, "stored": 0}, "still refused, still kept"
+    assert again.json() == {"tried": 2, "stored": 0, "denied": 0}, "still refused, still kept"
     assert account(live, "p")["quarantined"] == 2
     live.parts.store.command("ALTER TABLE spans DROP CONSTRAINT no_poison")
     (one, other) = live.get("/api/v1/quarantine", "p")["items"]

@@ -124,6 +124,43 @@ def test_log_records_count_and_what_cannot_be_stored_is_given_back(live: LiveCol
     assert send(live, away, spans(60)).status_code == 200, "what was not kept does not count"
 
 
+def test_feedback_counts_too_so_that_a_key_in_a_browser_cannot_fill_the_ledger(live: LiveCollector) -> None:
+    key = make(live, "page", 60, "feedback")["key"]
+    judged = [{"trace_id": f"{n:032x}", "name": "helpful", "value": True} for n in range(1, 61)]
+    assert call(live, "POST", "/api/v1/feedback", key, json=[{"name": "names no interaction"}] * 60).status_code == 422
+    assert call(live, "POST", "/api/v1/feedback", key, json=judged).status_code == 200, "what cannot be read does not count"
+    before = refused(live)
+    answer = call(live, "POST", "/api/v1/feedback", key, json=judged[0])
+    assert (answer.status_code, answer.json()["code"]) == (429, "quota_exceeded")
+    assert answer.headers["retry-after"] == "1"
+    assert "60 spans, logs and judgements" in answer.json()["detail"]
+    assert call(live, "POST", "/api/v1/feedback", key, content=b"no JSON").status_code == 429, "nor is it read"
+    assert refused(live) == before + 2
+    time.sleep(1.05)
+    assert call(live, "POST", "/api/v1/feedback", key, json=judged[0]).status_code == 200
+    assert send(live, key, spans(1)).status_code == 403
+    both = make(live, "both", 60, "ingest", "feedback")["key"]
+    assert send(live, both, spans(60)).status_code == 200
+    assert call(live, "POST", "/api/v1/feedback", both, json=judged[0]).status_code == 429, "of one bucket"
+
+
+def test_our_sdks_feedback_waits_for_the_quota(live: LiveCollector, tmp_path: Path) -> None:
+    key = make(live, "judges", 60, "feedback", "read")["key"]
+    judged = [{"trace_id": f"{n:032x}", "name": "helpful", "value": True} for n in range(1, 61)]
+    assert call(live, "POST", "/api/v1/feedback", key, json=judged).status_code == 200
+    spanledger.init(app="bot", endpoint=live.url, api_key=key, spool=tmp_path)
+    try:
+        spanledger.feedback("0" * 31 + "7", "helpful", True, user="late")
+        deadline, found = time.monotonic() + 15, 0
+        while not found and time.monotonic() < deadline:
+            time.sleep(0.1)
+            sql = "SELECT count() AS n FROM feedback WHERE project = 'judges' AND user = 'late'"
+            found = live.parts.store.read(sql).column("n")[0].as_py()
+    finally:
+        spanledger.shutdown()
+    assert found == 1
+
+
 def test_a_key_that_acts_for_people_has_one_quota_for_all_of_them(live: LiveCollector) -> None:
     key = make(live, "crowd", 60, "ingest", "act_for")["key"]
     assert send(live, key, spans(60), **{"x-spanledger-person": "p0"}).status_code == 200

@@ -56,7 +56,7 @@ def check_load(parts: Services, size: int) -> None:
 
 
 def admit_export(parts: Services, access: Access, size: int) -> None:
-    """The same for an export, which counts against the quota of its key.
+    """The same for an export or feedback, which count against the quota of their key.
 
     Raises:
         QuotaExceeded: the key has sent as much as it may for now.
@@ -67,7 +67,7 @@ def admit_export(parts: Services, access: Access, size: int) -> None:
 
 
 @contextmanager
-def _charged(parts: Services, access: Access, count: int) -> Iterator[None]:
+def charged(parts: Services, access: Access, count: int) -> Iterator[None]:
     """Take what a request holds from its key's quota; give it back if it cannot be kept, since it will come again.
 
     Of a request that its sender gives up nobody knows: what it holds may be stored all the same, so it counts.
@@ -109,7 +109,7 @@ async def accept_traces(
         with parts.settler.flights.receiving() as received_at:
             parcel, rejected = await _decode(parts, read, kind, encoding, project, received_at)
             received = (len(parcel.rows) if parcel else 0) + sum(rejected.values())
-            with _charged(parts, access, received):
+            with charged(parts, access, received):
                 parts.counters.add("spanledger_spans_received_total", received)
                 _count_refused(parts, rejected, project)
                 commit = None
@@ -209,7 +209,7 @@ async def accept_logs(
         with parts.settler.flights.receiving() as received_at:
             request = Waiting(LOGS, project, kind, encoding, received_at, 0, read)
             parcel = await _read_logs(parts, request)
-            with _charged(parts, access, parcel.count + parcel.denied):
+            with charged(parts, access, parcel.count + parcel.denied):
                 parts.counters.add("spanledger_logs_received_total", parcel.count + parcel.denied)
                 if parcel.denied:
                     parts.counters.add("spanledger_logs_denied_total", parcel.denied, project=project)

@@ -5,10 +5,11 @@ from typing import Any
 import orjson
 from fastapi import APIRouter, Request
 
-from spanledger_collector.api.exports import accept_feedback, admit
+from spanledger_collector.api.exports import accept_feedback, admit_export, charged
 from spanledger_collector.api.otlp import read_body
-from spanledger_collector.api.services import ProjectDep, ServicesDep
+from spanledger_collector.api.services import AccessDep, ProjectDep, ServicesDep
 from spanledger_collector.errors import BadRequest, InvalidQuestion
+from spanledger_collector.governance.quotas import QuotaExceeded
 
 router = APIRouter(prefix="/api/v1", tags=["Feedback"])
 
@@ -27,10 +28,23 @@ _EXAMPLE = {
     summary="Store feedback",
     openapi_extra={"requestBody": {"content": {"application/json": {"example": _EXAMPLE}}, "required": True}},
 )
-async def post_feedback(request: Request, parts: ServicesDep, project: ProjectDep) -> dict[str, Any]:
-    """One judgement or a list of them. All are stored or none; the same `id` twice counts once."""
-    admit(parts, 0)
-    body = await read_body(request, parts)
+async def post_feedback(request: Request, parts: ServicesDep, access: AccessDep, project: ProjectDep) -> dict[str, Any]:
+    """One judgement or a list of them. All are stored or none; the same `id` twice counts once.
+
+    They count in the quota of the key: over it the answer is 429 with Retry-After.
+    """
+    try:
+        admit_export(parts, access, 0)
+        items = _items(await read_body(request, parts))
+        with charged(parts, access, len(items)):
+            judgements = await accept_feedback(parts, items, project)
+    except QuotaExceeded as refusal:
+        parts.counters.add("spanledger_requests_refused_total", reason=refusal.code)
+        raise
+    return {"accepted": len(judgements), "ids": [judgement.feedback_id for judgement in judgements]}
+
+
+def _items(body: bytes) -> list[Any]:
     try:
         items = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -38,5 +52,4 @@ async def post_feedback(request: Request, parts: ServicesDep, project: ProjectDe
     items = items if isinstance(items, list) else [items]
     if not 1 <= len(items) <= _ITEMS_MAX:
         raise InvalidQuestion(f"Send 1 to {_ITEMS_MAX:,} judgements.")
-    judgements = await accept_feedback(parts, items, project)
-    return {"accepted": len(judgements), "ids": [judgement.feedback_id for judgement in judgements]}
+    return items

@@ -91,7 +91,7 @@ def post_rotate(
 
 @router.patch("/keys/{key_id}", summary="Change a key's quota")
 def patch_key(key_id: str, raw: ChangeBody, parts: ServicesDep, access: AccessDep) -> dict[str, Any]:
-    """Set how many spans and log records a minute a key may send; null is as many as it likes. It counts from now on."""
+    """Set how many spans, logs and judgements a minute a key may send; null is as many as it likes. It counts from now on."""
     if set(raw) != {_QUOTA}:
         raise InvalidQuestion(f"Of a key only {_QUOTA} can be changed; for the rest make another.")
     key = replace(_find(parts, key_id), quota=_quota(raw[_QUOTA]))

@@ -31,7 +31,7 @@ _KEY: Final = re.compile(r"sl_([0-9a-z]{10})_([A-Za-z0-9_-]{43})")
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key as it is kept. Times are nanoseconds since 1970, `quota` spans and log records a minute; 0 is never, and no limit."""
+    """A key as it is kept. Times are nanoseconds since 1970, `quota` spans, logs and judgements a minute; 0: never, no limit."""
 
     key_id: str
     project: str

@@ -34,7 +34,7 @@ class QuotaExceeded(SpanledgerError):
         """
         self.retry_after_s = max(1, math.ceil(wait_s))
         super().__init__(
-            f"This key may send {quota:,} spans and log records a minute and has. Nothing of this request was stored; send "
+            f"This key may send {quota:,} spans, logs and judgements a minute and has. Nothing of this request was stored; send "
             f"it again in {self.retry_after_s:,} s; an admin may raise the quota with `spanledger keys quota`."
         )
 

@@ -16,11 +16,11 @@ from spanledger_collector.ingest.logs import LogParcel, log_parcel
 from spanledger_collector.ingest.losses import read_losses
 from spanledger_collector.ingest.normalize import ContentRow, normalise
 from spanledger_collector.ingest.otlp import Decoder
-from spanledger_collector.ingest.privacy import Classes, enforce, enforce_logs
+from spanledger_collector.ingest.privacy import Classes, Stated, enforce, enforce_logs, named
 from spanledger_collector.ingest.writer import Parcel
 from spanledger_collector.store import arrow
 from spanledger_collector.store.loss_book import Loss
-from spanledger_schema.semconv import SDK_INSTANCE
+from spanledger_schema.semconv import DATA_CLASS, PURPOSE, SDK_INSTANCE
 from spanledger_schema.spans import SpanRow
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -134,7 +134,11 @@ class Intake:
         judgements: list[Judgement] = []
         # The receive time is ahead of the host's clock after that was set back; spans of now are not suspect for it.
         host_ns = min(received_at, time.time_ns())
+        stated: dict[tuple[str, str], Stated] = {}
         for group in decoded.groups:
+            of_resource = named(group.resource.get(DATA_CLASS)), named(group.resource.get(PURPOSE))
+            if any(of_resource):
+                stated.update(dict.fromkeys(((span.trace_id, span.span_id) for span in group.spans), of_resource))
             for span in group.spans:
                 try:
                     row, content = normalise(group, span, project, received_at, host_ns)
@@ -150,4 +154,5 @@ class Intake:
                     judgements += from_span(span, project)
         if not rows:
             return None
-        return Parcel(rows, arrow.span_table(rows), arrow.content_table(contents) if contents else None, received_at, judgements)
+        content = arrow.content_table(contents) if contents else None
+        return Parcel(rows, arrow.span_table(rows), content, received_at, judgements, stated=stated)

@@ -28,6 +28,7 @@ from spanledger_schema.content import (
     masked,
 )
 from spanledger_schema.redaction import redact
+from spanledger_schema.spans import SpanRow
 
 DENIED: Final = "denied"
 _INDIGESTIBLE: Final = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
@@ -69,7 +70,7 @@ class Classes:
         """What the record states, else its span as far as it is remembered, else its resource."""
         of_span = self._stated.get((project, record.trace_id, record.span_id), ("", ""))
         found = [
-            _named(record.attributes.get(key)) or of_span[index] or _named(record.resource.get(key))
+            named(record.attributes.get(key)) or of_span[index] or named(record.resource.get(key))
             for index, key in enumerate((semconv.DATA_CLASS, semconv.PURPOSE))
         ]
         return found[0], found[1]
@@ -78,7 +79,7 @@ class Classes:
 def enforce(decoded: Decoded, rules: DataRules, project: str, classes: Classes) -> bool:
     """Refuse, strip, mask and redact the spans of a request; whether any was touched."""
     is_touched = False
-    resolve = _resolver(decoded)
+    resolve = resolver(span for group in decoded.groups for span in group.spans)
     # All are asked before the first is changed: what is dropped from one says what another is.
     groups = [[(span, resolve(span, group.resource)) for span in group.spans] for group in decoded.groups]
     for group, spans in zip(decoded.groups, groups, strict=True):
@@ -93,7 +94,7 @@ def enforce(decoded: Decoded, rules: DataRules, project: str, classes: Classes) 
                 continue
             try:
                 if action is not None:
-                    _change(span, action)
+                    change(span, action)
             except _INDIGESTIBLE:
                 # What cannot be changed is not kept as it came.
                 decoded.reject("malformed_span")
@@ -102,7 +103,7 @@ def enforce(decoded: Decoded, rules: DataRules, project: str, classes: Classes) 
         group.spans = kept
         if is_group_touched:
             group.resource = _clean_resource(group.resource)
-            group.scope = _redacted(group.scope, SECRET_KINDS_IN_NAMES)
+            group.scope = redacted(group.scope, SECRET_KINDS_IN_NAMES)
             is_touched = True
     decoded.groups = [group for group in decoded.groups if group.spans]
     return is_touched
@@ -131,22 +132,23 @@ def enforce_feedback(item: Any, rules: DataRules) -> Any:
         return item
     changed = dict(item)
     if isinstance(comment := item.get("comment"), str):
-        changed["comment"] = _redacted(comment, SECRET_KINDS) if action == "redact" else MASK if action == "mask" else ""
+        changed["comment"] = redacted(comment, SECRET_KINDS) if action == "redact" else MASK if action == "mask" else ""
     if isinstance(value := item.get("value"), str):
         is_kept = action == "redact" or is_label(value)
-        changed["value"] = _redacted(value, SECRET_KINDS) if is_kept else MASK if action == "mask" else ""
+        changed["value"] = redacted(value, SECRET_KINDS) if is_kept else MASK if action == "mask" else ""
     if isinstance(name := item.get("name"), str):
-        changed["name"] = _redacted(name, SECRET_KINDS_IN_NAMES)
+        changed["name"] = redacted(name, SECRET_KINDS_IN_NAMES)
     return changed
 
 
-def _resolver(decoded: Decoded) -> Callable[[DecodedSpan, Attributes], Stated]:
-    spans = {(span.trace_id, span.span_id): span for group in decoded.groups for span in group.spans}
+def resolver(holders: Iterable[DecodedSpan] | Iterable[SpanRow]) -> Callable[[DecodedSpan | SpanRow, Attributes], Stated]:
+    """How to find what a span of these states, given its resource: itself, else its nearest ancestor among them, else that."""
+    spans: dict[tuple[str, str], DecodedSpan | SpanRow] = {(span.trace_id, span.span_id): span for span in holders}
 
     known: dict[str, dict[tuple[str, str], str]] = {semconv.DATA_CLASS: {}, semconv.PURPOSE: {}}
 
-    def stated(span: DecodedSpan, resource: Attributes, key: str) -> str:
-        if found := _named(span.attributes.get(key)):
+    def stated(span: DecodedSpan | SpanRow, resource: Attributes, key: str) -> str:
+        if found := named(span.attributes.get(key)):
             return found
         path, answers, place = [], known[key], (span.trace_id, span.parent_span_id)
         while place not in answers:
@@ -154,25 +156,29 @@ def _resolver(decoded: Decoded) -> Callable[[DecodedSpan, Attributes], Stated]:
             answers[place] = ""
             path.append(place)
             holder = spans.get(place)
-            if holder is None or (found := _named(holder.attributes.get(key))):
+            if holder is None or (found := named(holder.attributes.get(key))):
                 break
             place = holder.trace_id, holder.parent_span_id
         else:
             found = answers[place]
         answers.update(dict.fromkeys(path, found))
-        return found or _named(resource.get(key))
+        return found or named(resource.get(key))
 
     return lambda span, resource: (stated(span, resource, semconv.DATA_CLASS), stated(span, resource, semconv.PURPOSE))
 
 
-def _named(value: Any) -> str:
+def named(value: Any) -> str:
     """The class or purpose in an attribute; of a list or an object all that stand in it, each in a line of its own."""
+    if isinstance(value, str) and value.startswith("["):
+        # A list that became text on its way.
+        value = parse_json(value) or value
     if isinstance(value, list | dict):
-        return "\n".join(filter(None, map(_named, value.values() if isinstance(value, dict) else value)))
+        return "\n".join(filter(None, map(named, value.values() if isinstance(value, dict) else value)))
     return text(value)
 
 
-def _change(span: DecodedSpan, action: Action) -> None:
+def change(span: DecodedSpan, action: Action) -> None:
+    """Strip, mask or redact a span where it is."""
     attributes, message = span.attributes, span.status_message
     events = span.events
     if action == "strip":
@@ -184,10 +190,10 @@ def _change(span: DecodedSpan, action: Action) -> None:
     elif action == "mask":
         attributes, message = _masked_content(attributes), MASK if message else ""
         events = [(name, at, _masked_texts(details)) for name, at, details in events]
-    span.name = _redacted(span.name, SECRET_KINDS_IN_NAMES)
+    span.name = redacted(span.name, SECRET_KINDS_IN_NAMES)
     span.attributes = _redacted_all(attributes)
-    span.status_message = _redacted(message, SECRET_KINDS)
-    span.events = [(_redacted(name, SECRET_KINDS_IN_NAMES), at, _redacted_all(details)) for name, at, details in events]
+    span.status_message = redacted(message, SECRET_KINDS)
+    span.events = [(redacted(name, SECRET_KINDS_IN_NAMES), at, _redacted_all(details)) for name, at, details in events]
 
 
 def _changed_record(record: LogRecord, action: Action) -> LogRecord:
@@ -270,24 +276,25 @@ def _redacted_all(attributes: Attributes) -> Attributes:
     for key, value in attributes.items():
         is_free = is_free_text(key)
         # A name that no vocabulary defines may be made of what somebody wrote.
-        name = _redacted(key, SECRET_KINDS_IN_NAMES) if is_free else key
+        name = redacted(key, SECRET_KINDS_IN_NAMES) if is_free else key
         kept[name] = value if is_fixed(key) else _redacted_value(value, SECRET_KINDS if is_free else SECRET_KINDS_IN_NAMES)
     return kept
 
 
 def _redacted_value(value: Any, kinds: tuple[str, ...]) -> Any:
     if isinstance(value, str):
-        return _redacted(value, kinds)
+        return redacted(value, kinds)
     if isinstance(value, list):
         return [_redacted_value(item, kinds) for item in value]
     if isinstance(value, dict):
-        return {_redacted(key, kinds): _redacted_value(item, kinds) for key, item in value.items()}
+        return {redacted(key, kinds): _redacted_value(item, kinds) for key, item in value.items()}
     if isinstance(value, int) and value >= _CARD_FROM and redact(words := str(value), ("card",)) != words:
-        return _redacted(words, ("card",))
+        return redacted(words, ("card",))
     return value
 
 
-def _redacted(words: str, kinds: tuple[str, ...]) -> str:
+def redacted(words: str, kinds: tuple[str, ...]) -> str:
+    """A text with its secrets replaced; a very long one is cut."""
     if len(words) > TEXT_CHARS_MAX:
         words = words[:TEXT_CHARS_MAX] + CUT
     found = redact(words, kinds)

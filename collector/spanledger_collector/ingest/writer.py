@@ -10,16 +10,19 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import pyarrow as pa
 
 from spanledger_collector.errors import SpanledgerError, StoreRefused, StoreUnavailable
+from spanledger_collector.ingest.afterwards import with_class
 from spanledger_collector.ingest.judgements import Judgement
+from spanledger_collector.ingest.privacy import Stated
 from spanledger_collector.settle.run import Settler
+from spanledger_collector.store.arrow import span_table
 from spanledger_collector.store.partitions import insert_by_days
 from spanledger_collector.store.protocol import Store
 from spanledger_collector.store.spool import Refused, Spool
@@ -31,7 +34,11 @@ _LOGGER: Final = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Parcel:
-    """The rows of one request, ready to insert; `body` is OTLP/JSON of what data rules left, None where they changed nothing."""
+    """The rows of one request, ready to insert.
+
+    `body` is OTLP/JSON of what data rules left, None where they changed nothing. `stated` has the class and purpose of resources
+    that state one, by span.
+    """
 
     rows: Sequence[SpanRow]
     spans: pa.Table
@@ -39,6 +46,7 @@ class Parcel:
     received_at: int
     judgements: Sequence[Judgement] = ()
     body: bytes | None = None
+    stated: Mapping[tuple[str, str], Stated] = field(default_factory=dict)
     refused: int = 0
     token: int = 0
     future: "asyncio.Future[None] | None" = None
@@ -200,11 +208,11 @@ class Writer:
 
     def _quarantine(self, parcel: Parcel, place: int, refusal: StoreRefused) -> None:
         part = self._part(parcel, [place])
-        row = parcel.rows[place]
+        # It may be sent again under other rules, and then nobody knows any more what it came with.
+        row = with_class(parcel.rows[place], parcel.rows, parcel.stated)
+        spans = span_table([row])
         self._spool.quarantine(
-            Refused(
-                row.project, row.trace_id, row.span_id, row.name, refusal.detail, parcel.received_at, part.spans, part.content
-            )
+            Refused(row.project, row.trace_id, row.span_id, row.name, refusal.detail, parcel.received_at, spans, part.content)
         )
 
     def _insert(self, group: list[Parcel]) -> None:

@@ -1,5 +1,6 @@
 """Everything that belongs to one person, and its deletion."""
 
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from spanledger_collector.query.detail import members
@@ -66,6 +67,17 @@ def delete(store: Store, project: str, belongs: Belongings) -> None:
         for piece in pieces(ids):
             for table in tables:
                 _delete(store, table, f"{which} IN {{ids:Array(String)}}", {"project": project, "ids": piece})
+
+
+def delete_content(store: Store, project: str, spans: Iterable[tuple[str, str]]) -> None:
+    """Delete what spans (trace and span id) brought as content; what log records say of them stays.
+
+    Raises:
+        StoreUnavailable: the store does not take it; doing it again is harmless.
+    """
+    for piece in pieces(sorted({trace_id + span_id for trace_id, span_id in spans})):
+        which = "source = 'span' AND concat(trace_id, span_id) IN {ids:Array(String)}"
+        _delete(store, "span_content", which, {"project": project, "ids": piece})
 
 
 def _delete(store: Store, table: str, which: str, parameters: dict[str, Any]) -> None:

@@ -50,7 +50,7 @@ def create_key(
     expires_in: Annotated[str | None, typer.Option("--expires-in", help="Such as 90d; without it never.")] = None,
     quota: Annotated[
         int | None,
-        typer.Option("--quota-spans-per-minute", min=1, help="Most spans and log records a minute; without it no limit."),
+        typer.Option("--quota-spans-per-minute", min=1, help="Most spans, logs and judgements a minute; without it no limit."),
     ] = None,
     as_json: AsJson = False,
     url: Url = None,
@@ -81,7 +81,7 @@ def rotate_key(
 @keys.command("quota")
 def set_quota(
     key_id: KeyId,
-    spans_per_minute: Annotated[int, typer.Argument(min=0, help="Most spans and log records a minute; 0 for no limit.")],
+    spans_per_minute: Annotated[int, typer.Argument(min=0, help="Most spans, logs and judgements a minute; 0 for no limit.")],
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
