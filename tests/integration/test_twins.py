@@ -3,6 +3,8 @@
 import itertools
 import random
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -258,6 +260,72 @@ def test_an_estimate_gives_way_to_the_client_in_another_trace(collector: LiveCol
     collector.settled()
     collector.send(request(call(3, 3, OWN, "msg_1", start=0.12, end=0.98), at=zero), project)
     assert counted(collector, project) == (2000, 2, 2)
+
+
+UNKNOWN = {
+    "gen_ai.output.messages": '[{"role": "assistant", "parts": [{"type": "text", "content": "It lies there."}]}]',
+    "gen_ai.usage.input_tokens": None,
+    "gen_ai.usage.output_tokens": None,
+}
+GUESSER = "logfire.anthropic"
+
+
+def guessed(number: int, **more: object) -> S:
+    """A stream without usage, as an instrumentation saw it that estimates."""
+    return call(number, number, GUESSER, None, **{"start": 0.1, "end": 1.0, "attrs": UNKNOWN, **more})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def restarted() -> Iterator[dict[str, tuple[int, int, int]]]:
+    """What is counted of projects whose calls came in two parts, with a restart of the collector between them."""
+    early, late = time.time() - 3 * 86_400, time.time() - 120
+    fable = {**UNKNOWN, "gen_ai.request.model": "claude-fable-5"}
+    own = {n: call(100 + n, 100 + n, OWN, f"msg_{n}", start=0.12, end=0.98) for n in (1, 2)}
+    chain = call(3, 3, LANGCHAIN, None, start=0.1, end=1.0)
+    openai = call(4, 4, "openinference.instrumentation.openai", "chatcmpl-1", start=0.12, end=0.98)
+    parts = {
+        "own-last": ([guessed(1)], [own[1]]),
+        "own-first": ([own[1]], [guessed(1)]),
+        "parallel": ([own[1], guessed(2, start=0.6, end=1.9)], [guessed(1), replace(own[2], start=0.62, end=1.88)]),
+        "callbacks-last": ([openai], [chain]),
+        "callbacks-first": ([chain], [openai]),
+        "other-time": ([guessed(1, start=0.0, end=0.4), guessed(2, start=0.9, end=1.6)], [own[1]]),
+        "other-model": ([guessed(1, attrs=fable)], [own[1]]),
+        "much-longer": ([guessed(1, start=0.0, end=3.0)], [own[1]]),
+        "same-side": ([own[1], call(5, 5, TRACELOOP, "msg_5", start=0.1, end=1.0)], [own[2]]),
+        "two-guesses": ([guessed(1), call(6, 6, TRACELOOP, None, start=0.1, end=1.0, attrs=UNKNOWN)], [own[1]]),
+    }
+    live = LiveCollector()
+    try:
+        for place in (0, 1):
+            for name, part in parts.items():
+                live.send(request(*part[place], at=early), name)
+                if name.startswith("own"):
+                    live.send(request(*part[place], at=late), f"{name}-now")
+            live.settled()
+            if place == 0:
+                live.restart()
+        yield {name: counted(live, name) for name in [*parts, "own-last-now", "own-first-now"]}
+    finally:
+        live.stop()
+
+
+@pytest.mark.parametrize("name", ["own-last", "own-first", "own-last-now", "own-first-now", "callbacks-last", "callbacks-first"])
+def test_twins_that_only_time_tells_of_are_found_after_a_restart(restarted: dict[str, tuple[int, int, int]], name: str) -> None:
+    assert restarted[name] == (1000, 1, 1)
+
+
+def test_each_estimate_finds_its_own_twin_after_a_restart(restarted: dict[str, tuple[int, int, int]]) -> None:
+    assert restarted["parallel"] == (2000, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "calls"), [("other-time", 3), ("other-model", 2), ("much-longer", 2), ("same-side", 3), ("two-guesses", 2)]
+)
+def test_what_only_looks_like_the_twin_of_an_estimate_stays_apart(
+    restarted: dict[str, tuple[int, int, int]], name: str, calls: int
+) -> None:
+    assert restarted[name][1] == calls
 
 
 def test_a_wrapper_that_says_the_same_completes_the_call_below_it(collector: LiveCollector, project: str) -> None:

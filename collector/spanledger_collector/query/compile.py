@@ -33,6 +33,8 @@ _BUCKETS: Final = {
     "week": "toDateTime(toStartOfWeek(start_time, 1, {zone:String}), {zone:String})",
     "month": "toDateTime(toStartOfMonth(start_time, {zone:String}), {zone:String})",
 }
+_FEW_VALUED: Final = frozenset(DIMENSIONS) - {"user", "session"}
+"""Dimensions whose column is LowCardinality."""
 _ARRAYS: Final = {
     "confidence_source": ("confidence_sources", ("confidence_values",)),
     "feedback_source": ("feedback_sources", ("feedback_names", "feedback_positive")),
@@ -170,8 +172,17 @@ class _Compiler:
     def _select(self, source: Source, measures: list[Measure], plan: dict[Source, list[Measure]]) -> str:
         query = self._query
         columns = [f"{self._bucket()} AS time"] if query.granularity else []
+        keys = ["time"] if query.granularity else []
         for index, name in enumerate(query.dimensions):
-            columns.append(f"nullIf({self._column(name, source)}, '') AS d{index}")
+            column = self._column(name, source)
+            if len(query.dimensions) > 1 and name in _FEW_VALUED:
+                # The engine packs two keys of LowCardinality by copying their texts, row by row; hashes it takes from the
+                # dictionary, and two numbers are a key of fixed width: half the time.
+                columns.append(f"nullIf(any({column}), '') AS d{index}")
+                keys.append(f"sipHash64({column})")
+            else:
+                columns.append(f"nullIf({column}, '') AS d{index}")
+                keys.append(f"d{index}")
         own = {measure.name for measure in measures}
         wants_sources = any(name.startswith("confidence_") for name in query.measures)
         for index, measure in enumerate(self._ordered(plan)):
@@ -182,7 +193,6 @@ class _Compiler:
             has_arrays = source not in (Source.CALLS, Source.LOSSES)
             hidden = "toNullable(length(groupUniqArrayArray(confidence_sources)))" if has_arrays else "NULL"
             columns.append(f"{hidden} AS {CONFIDENCE_SOURCES}")
-        keys = (["time"] if query.granularity else []) + [f"d{index}" for index in range(len(query.dimensions))]
         grouped = f" GROUP BY {', '.join(keys)}" if keys else ""
         return f"SELECT {', '.join(columns)} FROM {self.relation(source)}{grouped}"
 

@@ -1,22 +1,27 @@
 """Which traces may hold twins of a trace's calls, and what follows for each of them.
 
 Two traces are linked when they share a provider's response id, or, where an instrumentation does not know the id, when one
-holds a provider client's own span, or one of a framework's callbacks, with the same counts. Links are found in memory while
-both are young, else through a Bloom filter of all response ids that the store holds; only what may repeat is asked of the
-store. Whether linked calls are twins is decided by `twins`.
+holds a provider client's own span, or one of a framework's callbacks, with the same counts, or the client's own span lies at
+the time of a call that does not know its counts. Links are found in memory while both are young. What is older is found
+through a Bloom filter of all response ids that the store holds, so that only what may repeat is asked of the store; where an
+id is missing, the store is asked about calls that began before everything that is in memory. Whether linked calls are twins
+is decided by `twins`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 
+from spanledger_collector.clock import CLOCK
 from spanledger_collector.settle.recent import Trace
 from spanledger_collector.settle.seen import Seen, text_words
+from spanledger_collector.settle.sightings import Remembered, Sighting, nearest_of
 from spanledger_collector.settle.tree import GENERATIONS, Node, grow, judge
 from spanledger_collector.settle.twins import (
-    GAP_NS,
+    CLIENTS_OWN,
     GUESS,
+    KNOWN,
     NOWHERE,
     Counts,
     Elsewhere,
@@ -28,43 +33,21 @@ from spanledger_collector.settle.twins import (
     winner_of,
 )
 from spanledger_collector.store import ledger
-from spanledger_collector.store.ledger import Key
+from spanledger_collector.store.ledger import Call, Key
 from spanledger_collector.store.protocol import Store
 from spanledger_schema.spans import SpanRow
 
-_REMEMBERED_MAX: Final = 50_000
 _LINKED_MAX: Final = 100
-_BUCKET_MAX: Final = 100
 _TWICE_BITS: Final = 24
-_FIRST_OWN_CALLS: Final = 50
 _LATE_MAX: Final = 500_000
-
-_K = TypeVar("_K")
+_AHEAD_NS: Final = 60_000_000_000
+"""How far the clock of an application may be ahead of ours where its calls are believed to have come later than something."""
 
 Load = Callable[[Sequence[Key]], Mapping[Key, Trace]]
+_K = TypeVar("_K")
+
 CountsKey = tuple[str, str, Counts]
 """Project, application, counts."""
-
-
-class Sighting(NamedTuple):
-    """A call that an instrumentation saw: times in nanoseconds since 1970."""
-
-    trace_id: str
-    scope: str
-    start: int
-    end: int
-
-    def may_be(self, other: "Sighting") -> bool:
-        """Whether both may be one call: seen by two scopes in two traces at the same time."""
-        return (
-            self.scope != other.scope
-            and self.trace_id != other.trace_id
-            and max(self.start, other.start) - min(self.end, other.end) <= GAP_NS
-        )
-
-    def distance(self, other: "Sighting") -> int:
-        """How far apart both began and ended: of calls that run in parallel, twins lie in each other most closely."""
-        return abs(self.start - other.start) + abs(self.end - other.end)
 
 
 class TwinLinks:
@@ -73,16 +56,18 @@ class TwinLinks:
     def __init__(self, store: Store) -> None:
         """Know nothing yet; `load` reads what the store holds."""
         self._store = store
-        self._by_id: _Remembered[tuple[str, str]] = _Remembered()
-        self._by_counts: _Remembered[CountsKey] = _Remembered()
+        self._by_id: Remembered[tuple[str, str]] = Remembered()
+        self._by_counts: Remembered[CountsKey] = Remembered()
         self._ids = Seen()
         self._ids.finish_loading()
         self._twice = Seen(log_bits=_TWICE_BITS)
         self._fresh: list[tuple[str, Trace, str, Sighting]] = []
         self._late: list[tuple[Trace, str]] = []
         self._vantages: dict[str, int] = {}
-        self._own_calls: dict[str, int] = {}
+        self._noted_since: dict[str, int] = {}
         self._with_callbacks: set[str] = set()
+        self._began = CLOCK.now_ns() + _AHEAD_NS
+        self._knows_projects = False
 
     # --- before settling ---------------------------------------------------------------------------------------------
 
@@ -93,8 +78,9 @@ class TwinLinks:
             StoreUnavailable: the store does not answer; every id then counts as possibly repeated.
 
         """
-        for project in ledger.projects_with_scope(self._store, "com.anthropic.sdk."):
-            self._own_calls[project] = _FIRST_OWN_CALLS
+        for project, scope, has_id in ledger.scopes_of_calls(self._store):
+            self._meet_scope(project, vantage(scope), has_id, self._began)
+        self._knows_projects = True
         stored = Seen()
         stored.finish_loading()
         for words in ledger.response_words(self._store):
@@ -116,36 +102,60 @@ class TwinLinks:
     def note(self, key: Key, trace: Trace, row: SpanRow) -> None:
         """A call came in."""
         project = key[0]
-        sighting = Sighting(key[1], row.scope, row.start_time, row.start_time + row.duration_ns)
+        sighting = _sighting(row)
         response_id = row.response_id
         if response_id:
             self._fresh.append((project, trace, response_id, sighting))
-        seen_from = self._vantages.get(row.scope)
-        if seen_from is None:
-            seen_from = self._vantages[row.scope] = vantage(row)
-        if seen_from == 1 or (seen_from == 2 and not response_id):
-            if seen_from == 2:
-                self._with_callbacks.add(project)
-            number = self._own_calls.get(project, 0)
-            self._own_calls[project] = number + 1
-            # What came before a project's first own spans was not noted by its counts, but the store has it.
-            trace.asks_counts = trace.asks_counts or number < _FIRST_OWN_CALLS
-        is_sought = project in self._own_calls and (seen_from or not response_id or project in self._with_callbacks)
-        if is_sought or (not response_id and is_guess(row)):
-            self._note_counts(trace, row, sighting, seen_from)
+        seen_from = self._seen_from(row.scope)
+        if seen_from and (project not in self._noted_since or project not in self._with_callbacks):
+            self._meet_scope(project, seen_from, bool(response_id), CLOCK.now_ns() + _AHEAD_NS)
+        if self._is_sought(row) or (not response_id and is_guess(row)):
+            self._note_counts(trace, row, sighting)
 
-    def _note_counts(self, trace: Trace, row: SpanRow, sighting: Sighting, seen_from: int) -> None:
-        counts = GUESS if is_guess(row) else counts_of(row)
-        # What an instrumentation does not know, the client itself may: it is looked for under both.
-        for key in (counts, GUESS) if seen_from == 1 and counts != GUESS else (counts,):
-            if key is not None:
-                others = self._by_counts.meet((row.project, row.app, key), sighting) or []
-                if (nearest := self._nearest(sighting, others)) and self._nearest(nearest, [*others, sighting]) is sighting:
-                    trace.linked.add(nearest.trace_id)
+    def _meet_scope(self, project: str, seen_from: int, has_id: bool, since: int) -> None:
+        """A project has calls of a scope: from now on, what may be twins of those is noted by its counts."""
+        is_callback = seen_from == 2 and not has_id
+        if is_callback and project not in self._with_callbacks:
+            self._with_callbacks.add(project)
+            self._noted_since[project] = max(since, self._noted_since.get(project, 0))
+        elif seen_from == 1 or is_callback:
+            self._noted_since.setdefault(project, since)
+
+    def _is_sought(self, row: SpanRow) -> bool:
+        """Whether a call may have a twin that only its counts and its time tell of."""
+        if row.project not in self._noted_since:
+            return not self._knows_projects and (not row.response_id or self._seen_from(row.scope) > 0)
+        return not row.response_id or self._seen_from(row.scope) > 0 or row.project in self._with_callbacks
+
+    def _seen_from(self, scope: str) -> int:
+        seen_from = self._vantages.get(scope)
+        if seen_from is None:
+            seen_from = self._vantages[scope] = vantage(scope)
+        return seen_from
+
+    def _note_counts(self, trace: Trace, row: SpanRow, sighting: Sighting) -> None:
+        counts = counts_of(row)
+        # Where it is noted, and where looked for: what an instrumentation does not know, the client itself may.
+        places: list[tuple[Counts, Counts]] = []
+        if is_guess(row):
+            places = [(GUESS, KNOWN)]
+        elif counts is not None:
+            places = [(counts, counts), (KNOWN, GUESS)] if self._seen_from(row.scope) == 1 else [(counts, counts)]
+        noted_since = self._noted_since.get(row.project, self._began if not self._knows_projects else 0)
+        for at, sought in places:
+            key, others_key = (row.project, row.app, at), (row.project, row.app, sought)
+            before = self._by_counts.meet(key, sighting) or []
+            others = before if at == sought else self._by_counts.under(others_key)
+            rivals = [*before, sighting] if at != sought else [*others, sighting]
+            if (nearest := self._nearest(sighting, others)) and self._nearest(nearest, rivals) is sighting:
+                trace.linked.add(nearest.trace_id)
+            if sighting.start <= max(noted_since, self._by_counts.forgotten_until(others_key)) and self._is_sought(row):
+                # Its twin may have come before everything that is in memory.
+                trace.asks_counts = True
 
     def _nearest(self, sighting: Sighting, others: Sequence[Sighting]) -> Sighting | None:
-        seen_from = self._vantages.get(sighting.scope)
-        near = [other for other in others if self._vantages.get(other.scope) != seen_from and sighting.may_be(other)]
+        seen_from = self._seen_from(sighting.scope)
+        near = [other for other in others if self._seen_from(other.scope) != seen_from and sighting.may_be(other)]
         return min(near, key=lambda other: (sighting.distance(other), other), default=None)
 
     def look_up(self) -> None:
@@ -181,8 +191,7 @@ class TwinLinks:
         ids = [key[0] + row.response_id for row in rows if row.response_id]
         if ids:
             trace.ask.update(name for name, maybe in zip(ids, self._twice.maybe(text_words(ids)).tolist(), strict=True) if maybe)
-        if key[0] in self._own_calls:
-            trace.asks_counts = any(not row.response_id or vantage(row) for row in rows)
+        trace.asks_counts = any(self._is_sought(row) for row in rows)
 
     # --- while settling ----------------------------------------------------------------------------------------------
 
@@ -243,19 +252,51 @@ class TwinLinks:
                 continue
             span = min(row.start_time for row in rows), max(row.start_time + row.duration_ns for row in rows)
             by_id = ledger.calls_by_response(self._store, project, names, span) if names else {}
-            counting = [row for trace in asking if trace.asks_counts for row in trace.rows.values() if row.kind in GENERATIONS]
-            by_counts = ledger.calls_by_counts(self._store, project, counting, span) if counting else {}
+            sought = [
+                (trace, row) for trace in asking if trace.asks_counts for row in trace.rows.values() if row.kind in GENERATIONS
+            ]
+            self._ask_counts(project, [(trace, row) for trace, row in sought if self._is_sought(row)])
             for trace in asking:
                 for row in trace.rows.values():
-                    seen = Sighting(row.trace_id, row.scope, row.start_time, row.start_time + row.duration_ns)
+                    seen = _sighting(row)
                     others = by_id.get(row.response_id, []) if row.response_id else []
                     trace.linked.update([other[0] for other in others if seen.may_be(Sighting._make(other))])
-                    if trace.asks_counts:
-                        others = by_counts.get((row.app, row.input_tokens, row.output_tokens, row.error_class), [])
-                        if nearest := self._nearest(seen, [Sighting._make(other) for other in others]):
-                            trace.linked.add(nearest.trace_id)
                 trace.ask.clear()
                 trace.asks_counts = False
+
+    def _ask_counts(self, project: str, sought: Sequence[tuple[Trace, SpanRow]]) -> None:
+        """Link calls with those of the store that are as large, or that know what they do not, at the same time."""
+        counting = [row for _, row in sought if not is_guess(row)]
+        guessing = [row for _, row in sought if is_guess(row) or self._seen_from(row.scope) == 1]
+        by_counts = self._by_vantage(ledger.calls_by_counts(self._store, project, counting) if counting else {})
+        by_knowledge = self._by_vantage(
+            ledger.calls_by_knowledge(self._store, project, guessing, CLIENTS_OWN) if guessing else {}
+        )
+        for trace, row in sought:
+            seen, seen_from = _sighting(row), self._seen_from(row.scope)
+            if is_guess(row):
+                lists = [by_knowledge.get((row.app, False), {})]
+            else:
+                lists = [by_counts.get((row.app, row.input_tokens, row.output_tokens, row.error_class), {})]
+                if seen_from == 1:
+                    lists.append(by_knowledge.get((row.app, True), {}))
+            for found in lists:
+                others = [nearest for at, calls in found.items() if at != seen_from and (nearest := nearest_of(seen, calls))]
+                if others:
+                    trace.linked.add(min(others, key=lambda other: (seen.distance(other), other)).trace_id)
+
+    def _by_vantage(self, found: Mapping[_K, Sequence[Call]]) -> dict[_K, dict[int, list[Sighting]]]:
+        """Calls by whence they were seen, each list by their start."""
+        sorted_: dict[_K, dict[int, list[Sighting]]] = {}
+        for key, calls in found.items():
+            lists = sorted_.setdefault(key, {})
+            for call in sorted(calls, key=lambda call: call[2]):
+                lists.setdefault(self._seen_from(call[1]), []).append(Sighting._make(call))
+        return sorted_
+
+
+def _sighting(row: SpanRow) -> Sighting:
+    return Sighting(row.trace_id, row.scope, row.start_time, row.start_time + row.duration_ns)
 
 
 def _verdicts(traces: Mapping[Key, Trace]) -> dict[Key, Elsewhere]:
@@ -275,21 +316,3 @@ def _verdicts(traces: Mapping[Key, Trace]) -> dict[Key, Elsewhere]:
             if node is not winner:
                 lost[owner[id(node)]].add(node.row.span_id)
     return {key: Elsewhere(frozenset(lost[key]), gains[key]) if lost[key] or gains[key] else NOWHERE for key in traces}
-
-
-class _Remembered(Generic[_K]):
-    """Sightings by key, young ones only: two generations, of which the older is dropped when the younger is full."""
-
-    def __init__(self) -> None:
-        self._young: dict[_K, list[Sighting]] = {}
-        self._old: dict[_K, list[Sighting]] = {}
-
-    def meet(self, key: _K, sighting: Sighting) -> list[Sighting] | None:
-        """Note a sighting under a key; the earlier ones under it, or None where the key is new."""
-        known = self._young.get(key)
-        if known is None:
-            known = self._old.get(key, [])
-            if len(self._young) >= _REMEMBERED_MAX:
-                self._young, self._old = {}, self._young
-        self._young[key] = [*known[-_BUCKET_MAX:], sighting]
-        return known or None

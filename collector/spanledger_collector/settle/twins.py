@@ -27,6 +27,8 @@ _ESTIMATES_NEAR_MAX: Final = 50
 """With how many earlier ones an estimate is compared: a trace may hold thousands of calls."""
 GUESS: Final = (None, None, "?")
 """Stands for the counts of calls that do not know them."""
+KNOWN: Final = (None, None, "!")
+"""Stands for the counts, whatever they are, that a provider's client knows of its own calls."""
 _KNOWLEDGE: Final = {
     str(UsageQuality.EXACT): True,
     str(UsageQuality.PARTIAL): True,
@@ -57,11 +59,11 @@ def is_clients_own(row: SpanRow) -> bool:
     return row.scope.startswith(CLIENTS_OWN)
 
 
-def vantage(row: SpanRow) -> int:
-    """Whence a call was seen: 1 by the provider's client, 2 by a framework's callbacks, 0 from within its trace."""
-    if is_clients_own(row):
+def vantage(scope: str) -> int:
+    """Whence a scope sees calls: 1 from the provider's client, 2 from a framework's callbacks, 0 from within their trace."""
+    if scope.startswith(CLIENTS_OWN):
         return 1
-    return 2 if any(word in row.scope for word in _CALLBACKS) else 0
+    return 2 if any(word in scope for word in _CALLBACKS) else 0
 
 
 def is_guess(row: SpanRow) -> bool:
@@ -218,7 +220,7 @@ def _are_twins(one: SpanRow, other: SpanRow) -> bool:
         return is_certain and _is_one_model(one, other) and -gap * 2 >= max(one.duration_ns, other.duration_ns)
     if counts is None or counts != counts_of(other):
         return False
-    return is_one_trace or vantage(one) != vantage(other)
+    return is_one_trace or vantage(one.scope) != vantage(other.scope)
 
 
 def _do_differ_in_knowledge(one: SpanRow, other: SpanRow) -> bool:

@@ -81,6 +81,8 @@ class EmbeddedStore:
             "max_execution_time": query_seconds_max,
             "max_memory_usage": query_memory_bytes_max,
             "do_not_merge_across_partitions_select_final": 1,
+            # The default, a GiB free for each thread, makes every question single-threaded under our memory limit.
+            "max_threads_min_free_memory_per_thread": 0,
             "max_bytes_before_external_group_by": query_memory_bytes_max // 2,
         }
         self._lanes: dict[str, Client] = {}

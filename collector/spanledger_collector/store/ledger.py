@@ -142,6 +142,8 @@ def _read_project(store: Store, project: str, trace_ids: Sequence[str], found: d
 
 Call = tuple[str, str, int, int]
 """Of a span that may be a call: trace id, scope, start and end in nanoseconds since 1970."""
+CountsOf = tuple[str, int | None, int | None, str]
+"""Application, input, output, class of failure."""
 _CALL: Final = "trace_id, scope, toUnixTimestamp64Nano(start_time) AS start, start + duration_ns AS end"
 _NEAR: Final = (
     "project = {project:String} AND kind IN ('model', 'embedding', 'rerank') "
@@ -149,6 +151,12 @@ _NEAR: Final = (
 )
 _LONGEST_CALL_S: Final = 3_600.0
 _CALLS_MAX: Final = 10_000
+_COUNTED_MAX: Final = 100_000
+_SECOND_NS: Final = 1_000_000_000
+_MINUTE_NS: Final = 60 * _SECOND_NS
+_MINUTES_MAX: Final = 2_000
+_EARLIER_NS: Final = 10 * _MINUTE_NS
+"""How much earlier than a call one of the same counts may have begun: a framework's waits and retries lie between."""
 
 
 def calls_by_response(store: Store, project: str, response_ids: Sequence[str], span: tuple[int, int]) -> dict[str, list[Call]]:
@@ -166,30 +174,73 @@ def calls_by_response(store: Store, project: str, response_ids: Sequence[str], s
     return found
 
 
-def calls_by_counts(
-    store: Store, project: str, rows: Sequence[SpanRow], span: tuple[int, int]
-) -> dict[tuple[str, int | None, int | None, str], list[Call]]:
-    """Calls of the same application, input, output and class of failure as some rows, at about some time.
+def calls_by_counts(store: Store, project: str, rows: Sequence[SpanRow]) -> dict[CountsOf, list[Call]]:
+    """Calls of the same application, input, output and class of failure as some rows, at about their times.
 
     Raises:
         StoreUnavailable: the store does not answer.
     """
-    parameters = {
-        "project": project,
-        "inputs": sorted({row.input_tokens for row in rows if row.input_tokens is not None}),
-        "errors": sorted({row.error_class for row in rows if row.input_tokens is None and row.error_class}),
-        "apps": sorted({row.app for row in rows}),
-        **_times(span),
-    }
-    sql = (
-        f"SELECT app, input_tokens, output_tokens, error_class, {_CALL} FROM spans "
-        "WHERE (input_tokens IN {inputs:Array(UInt32)} OR (input_tokens IS NULL AND error_class IN {errors:Array(String)})) "
-        f"AND app IN {{apps:Array(String)}} AND {_NEAR} LIMIT {_CALLS_MAX}"
+    which = (
+        "(input_tokens IN {inputs:Array(UInt32)} OR (input_tokens IS NULL AND output_tokens IN {outputs:Array(UInt32)}) "
+        "OR (input_tokens IS NULL AND error_class IN {errors:Array(String)}))"
     )
-    found: dict[tuple[str, int | None, int | None, str], list[Call]] = {}
-    for app, given, produced, error_class, *call in _columns(store.read(sql, parameters)):
+    parameters = {
+        "inputs": sorted({row.input_tokens for row in rows if row.input_tokens is not None}),
+        "outputs": sorted({row.output_tokens for row in rows if row.input_tokens is None and row.output_tokens is not None}),
+        "errors": sorted({row.error_class for row in rows if row.input_tokens is None and row.error_class}),
+    }
+    found: dict[CountsOf, list[Call]] = {}
+    columns = "app, input_tokens, output_tokens, error_class"
+    for app, given, produced, error_class, *call in _at_about(store, project, columns, which, parameters, rows, _EARLIER_NS):
         found.setdefault((app, given, produced, error_class), []).append((call[0], call[1], call[2], call[3]))
     return found
+
+
+def calls_by_knowledge(
+    store: Store, project: str, rows: Sequence[SpanRow], knowing: Sequence[str]
+) -> dict[tuple[str, bool], list[Call]]:
+    """Calls that went well of the same applications, at about the times of some rows, by whether their counts are a guess.
+
+    Args:
+        store: Where they are.
+        project: Whose.
+        rows: Calls; theirs are the times.
+        knowing: Beginnings of the scopes whose counts are of interest. Guesses may be of any scope, and know no response id:
+            those that do are found by it.
+
+    Raises:
+        StoreUnavailable: the store does not answer.
+    """
+    is_guess = "usage_quality IN ('estimated', 'missing')"
+    is_knowing = "arrayExists(beginning -> startsWith(scope, beginning), {knowing:Array(String)})"
+    which = f"error_class = '' AND if({is_guess}, response_id = '', {is_knowing})"
+    found: dict[tuple[str, bool], list[Call]] = {}
+    parameters = {"knowing": list(knowing)}
+    for app, guess, *call in _at_about(store, project, f"app, {is_guess}", which, parameters, rows, 0):
+        found.setdefault((app, bool(guess)), []).append((call[0], call[1], call[2], call[3]))
+    return found
+
+
+def _at_about(
+    store: Store, project: str, columns: str, which: str, parameters: dict[str, Any], rows: Sequence[SpanRow], earlier_ns: int
+) -> Iterator[tuple[Any, ...]]:
+    """Calls that began in the minutes of some rows, or as long before them as each lasted, or some fixed time."""
+    minutes: set[int] = set()
+    for row in rows:
+        lasted = min(row.duration_ns, int(_LONGEST_CALL_S * 1e9))
+        first = row.start_time - max(lasted, earlier_ns)
+        minutes.update(range(first // _MINUTE_NS, (row.start_time + lasted + _SECOND_NS) // _MINUTE_NS + 1))
+    at = sorted(minutes)
+    apps = sorted({row.app for row in rows})
+    sql = (
+        f"SELECT {columns}, {_CALL} FROM spans WHERE {which} AND app IN {{apps:Array(String)}} "
+        "AND intDiv(toUnixTimestamp(start_time), 60) IN {minutes:Array(UInt32)} "
+        f"AND {_NEAR} LIMIT {_COUNTED_MAX}"
+    )
+    for start in range(0, len(at), _MINUTES_MAX):
+        piece = at[start : start + _MINUTES_MAX]
+        times = {"first": piece[0] * 60.0, "last": piece[-1] * 60.0 + 60.0}
+        yield from _columns(store.read(sql, {"project": project, "apps": apps, "minutes": piece, **parameters, **times}))
 
 
 def _times(span: tuple[int, int]) -> dict[str, float]:
@@ -200,10 +251,17 @@ def _columns(answer: Any) -> Iterator[tuple[Any, ...]]:
     return zip(*(column.to_pylist() for column in answer.columns), strict=True)
 
 
-def projects_with_scope(store: Store, beginning: str) -> set[str]:
-    """Projects that have spans of a scope."""
-    sql = "SELECT DISTINCT project FROM spans WHERE startsWith(scope, {beginning:String})"
-    return set(store.read(sql, {"beginning": beginning}).column(0).to_pylist())
+def scopes_of_calls(store: Store) -> list[tuple[str, str, bool]]:
+    """Projects, the scopes that their calls come from, and whether calls of the scope know their response id.
+
+    Raises:
+        StoreUnavailable: the store does not answer.
+    """
+    sql = (
+        "SELECT DISTINCT project, scope, response_id != '' AS has_id FROM spans WHERE kind IN ('model', 'embedding', 'rerank') "
+        "ORDER BY project, scope, has_id"
+    )
+    return [(project, scope, bool(has_id)) for project, scope, has_id in _columns(store.read(sql))]
 
 
 def response_words(store: Store) -> Iterator[Any]:

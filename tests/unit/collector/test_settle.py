@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from otlp_kit import S, chat, request, span_hex, trace_hex
+from otlp_kit import SECOND, S, chat, request, span_hex, trace_hex
 
 from spanledger_collector.ingest.normalize import normalise
 from spanledger_collector.ingest.otlp import Decoder
 from spanledger_collector.settle.recent import Trace
 from spanledger_collector.settle.rules import Settled, settle
 from spanledger_collector.settle.run import Written, differ
+from spanledger_collector.settle.sightings import Remembered, Sighting, nearest_of
 from spanledger_collector.store.ledger import keep_best
 from spanledger_schema.spans import Feedback, SpanRow
 
@@ -290,3 +291,24 @@ def test_a_cost_that_the_application_reports_counts_without_tokens_too() -> None
     tool = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "search", "spanledger.cost_usd": 0.01}
     (paid,) = settled(S(1, attrs=tool)).calls
     assert (paid.cost_usd, paid.kind, paid.cost_status) == (10_000_000_000, "tool", "reported")
+
+
+def test_of_calls_at_one_time_the_one_that_lies_most_closely_is_the_nearest() -> None:
+    others = [Sighting(f"t{n}", "other", n * SECOND, n * SECOND + 4 * SECOND) for n in range(20)]
+    assert nearest_of(Sighting("t", "own", 7 * SECOND + 1, 11 * SECOND), others) == others[7]
+    assert nearest_of(Sighting("t", "own", 60 * SECOND, 61 * SECOND), others) is None
+    assert nearest_of(Sighting("t", "other", 7 * SECOND, 11 * SECOND), others) is None, "one instrumentation sees a call once"
+    assert nearest_of(Sighting("t7", "own", 7 * SECOND, 11 * SECOND), others) in (others[6], others[8])
+
+
+def test_memory_knows_what_it_has_forgotten() -> None:
+    memory: Remembered[str] = Remembered()
+    for n in range(150):
+        memory.meet("busy", Sighting(f"t{n}", "own", n, n + 5))
+    memory.meet("rare", Sighting("t", "own", 1, 2))
+    assert memory.forgotten_until("busy") == 48 + 5, "the last 101 are kept"
+    assert memory.forgotten_until("rare") == 0
+    for n in range(100_001):
+        memory.meet(f"key{n}", Sighting(f"t{n}", "own", 1000 + n, 1000 + n))
+    assert memory.under("rare") == []
+    assert memory.forgotten_until("rare") >= 5

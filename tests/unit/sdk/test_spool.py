@@ -160,7 +160,7 @@ def test_a_body_that_is_too_large_is_cut_until_it_fits(spooling: Collector) -> N
         with spanledger.interaction(f"s{n}"):
             pass
     for n in range(9):
-        spanledger.feedback("0" * 32, "bad" if n == 4 else f"f{n}", True)
+        spanledger.feedback("0" * 32, "wrong" if n == 4 else f"f{n}", True)
     assert spanledger.flush(10)
 
     def small_only(path: str, body: bytes) -> tuple[int, dict[str, str], bytes] | None:
