@@ -31,6 +31,7 @@ from spanledger_collector.api import (
     questions,
     reprices,
 )
+from spanledger_collector.api.aftercare import look_after
 from spanledger_collector.api.drain import drain_spool
 from spanledger_collector.api.guard import Doorkeeper, Guard, is_loopback
 from spanledger_collector.api.otlp_grpc import GrpcServer
@@ -91,11 +92,12 @@ def create_app(settings: Settings, started: Services | None = None) -> FastAPI:
         if settings.grpc_port is not None:
             grpc = GrpcServer(parts, settings.host, settings.grpc_port)
             await grpc.start()
-        drain = asyncio.create_task(drain_spool(parts))
+        tasks = [asyncio.create_task(work) for work in (drain_spool(parts), look_after(parts))]
         try:
             yield
         finally:
-            drain.cancel()
+            for task in tasks:
+                task.cancel()
             if grpc is not None:
                 await grpc.stop()
             stop(parts)

@@ -20,6 +20,7 @@ _HELP = {
     "spanledger_spool_bytes": "Bytes of requests that wait for the store.",
     "spanledger_spans_rejected_total": "Spans refused, by reason.",
     "spanledger_spans_denied_total": "Spans refused by a data rule of their project.",
+    "spanledger_spans_changed_late_total": "Spans stripped, masked or redacted after they were stored: an ancestor came later.",
     "spanledger_logs_denied_total": "Log records refused by a data rule of their project.",
     "spanledger_logs_received_total": "Log records in requests that were read.",
     "spanledger_requests_refused_total": "Requests refused as a whole, by reason; quota_exceeded is a key's own limit.",

@@ -114,6 +114,8 @@ SPAN_FIELDS: Final[Fields] = (
     ("version", "u64"),
 )
 
+ContentRow = tuple[str, str, str, str, int, str, str, str, str, str, int]
+"""What a span, or log records of it, brought as content; in the order of `CONTENT_FIELDS`."""
 CONTENT_FIELDS: Final[Fields] = (
     ("project", "text"),
     ("trace_id", "text"),

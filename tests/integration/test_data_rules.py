@@ -273,6 +273,81 @@ def test_a_class_is_the_spans_own_then_its_ancestors_then_its_resources(live: Li
     assert "UNSTATED" not in text, "no class is a class too"
 
 
+def kept_of(live: LiveCollector, project: str) -> str:
+    tables = ("spans", "span_content", "interactions", "calls")
+    sql = "SELECT * FROM {} FINAL WHERE project = {{p:String}}"
+    return str([live.parts.store.read(sql.format(table), {"p": project}).to_pylist() for table in tables])
+
+
+def await_gone(live: LiveCollector, project: str, words: str) -> None:
+    deadline = time.monotonic() + 15
+    while words in kept_of(live, project):
+        assert time.monotonic() < deadline, "it is still there"
+        time.sleep(0.1)
+    live.settled()
+
+
+def test_a_class_crosses_requests_whichever_comes_first(live: LiveCollector, project: str) -> None:
+    rule(live, project, {"data_class": "restricted", "action": "strip"}, {"data_class": "internal", "action": "mask"})
+    root = {"spanledger.data_class": "restricted", "spanledger.tag.tier": "gold"}
+    live.send(request(S(1, trace=1, attrs=root)), project)
+    live.send(request(S(2, 1, trace=1)), project)
+    live.send(request(S(3, 2, trace=1, attrs=chat("CROSS-after"))), project)
+    assert "CROSS" not in kept_of(live, project), "of a parent that came before it is never kept"
+
+    headers = {**PROTOBUF, "x-spanledger-project": project}
+    for trace, name in ((2, "restricted"), (3, "internal"), (4, "open")):
+        live.send(request(S(3, 2, trace=trace, attrs=chat(f"CROSS-{name}"), status=2, message=f"CROSS-{name}")), project)
+        live.http.post("/v1/logs", content=log_request(f"CROSS-{name}", None, trace), headers=headers)
+        live.send(request(S(2, 1, trace=trace)), project)
+        assert f"CROSS-{name}" in kept_of(live, project)
+    before = live.ask(["generations", "input_tokens", "cost_usd", "failures"], project)
+    for trace, name in ((2, "restricted"), (3, "internal"), (4, "open")):
+        live.send(request(S(1, trace=trace, attrs={"spanledger.data_class": name})), project)
+    for name in ("restricted", "internal"):
+        await_gone(live, project, f'"content": "CROSS-{name}"')
+        await_gone(live, project, f"'CROSS-{name}'")
+    assert live.ask(["generations", "input_tokens", "cost_usd", "failures"], project) == before, "numbers stay"
+    stripped, masked, whole = (content_of(live, project, trace) for trace in (2, 3, 4))
+    assert "CROSS" not in stripped + masked
+    assert "[masked]" in masked
+    assert "CROSS-open" in whole
+    live.send(request(S(4, 3, trace=2, attrs=chat("CROSS-later"))), project)
+    await_gone(live, project, "CROSS-later")
+    live.send(request(S(3, 2, trace=2, attrs=chat("CROSS-restricted"))), project)
+    await_gone(live, project, "CROSS-restricted")
+    assert '_late_total{project="' + project in live.http.get("/metrics").text
+
+
+def test_what_turns_out_to_be_denied_is_deleted(live: LiveCollector, project: str) -> None:
+    rule(live, project, {"data_class": "secret", "action": "deny"})
+    live.send(request(S(2, 1, trace=1, attrs=chat("LATER-denied")), S(5, 9, trace=1, attrs=chat("LATER-beside"))), project)
+    live.send(request(S(2, 1, trace=2, attrs=chat("LATER-whole"))), project)
+    assert live.value("generations", project) == 3
+    live.send(request(*(S(1, trace=trace, attrs={"spanledger.data_class": "secret"}) for trace in (1, 2))), project)
+    deadline = time.monotonic() + 20
+    while denied(live, project) < 4:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert live.ask(["generations", "spans"], project) == [{"generations": 1, "spans": 1}]
+    assert "LATER-denied" not in kept_of(live, project)
+    assert "LATER-whole" not in kept_of(live, project)
+    assert "LATER-beside" in content_of(live, project, 1)
+
+
+def test_what_an_earlier_process_did_not_come_to_is_looked_after(project: str) -> None:
+    collector = LiveCollector()
+    try:
+        rule(collector, project, {"data_class": "restricted", "action": "strip"})
+        collector.send(request(S(2, 1, trace=1, attrs=chat("OLDER-child"))), project)
+        collector.settled()
+        collector.restart()
+        collector.send(request(S(1, trace=1, attrs={"spanledger.data_class": "restricted"})), project)
+        await_gone(collector, project, "OLDER-child")
+    finally:
+        collector.stop()
+
+
 def test_log_records_follow_their_span_or_their_resource(live: LiveCollector, project: str) -> None:
     rule(live, project, {"data_class": "restricted", "action": "strip"})
     live.send(request(S(1, trace=1, attrs=chat("x", "restricted"))), project)

@@ -182,11 +182,12 @@ async def store_traces(parts: Services, request: Waiting) -> tuple[int, int]:
     parcel, rejected = await _decode(
         parts, request.body, request.media_type, request.encoding, request.project, request.received_at
     )
-    # A rule may have been made since.
+    if parcel is not None:
+        await parts.writer.commit(parcel)
+    # A rule may have been made since. Counted once, however often it was tried.
     _count_refused(parts, {reason: count for reason, count in rejected.items() if reason == DENIED}, request.project)
     if parcel is None:
         return 0, 0
-    await parts.writer.commit(parcel)
     if parcel.judgements:
         await store_judgements(parts, parcel.judgements, request.received_at)
     return len(parcel.rows), parcel.refused

@@ -41,6 +41,12 @@ class DataRules:
         """Take rules in any order."""
         self.rules: Final = tuple(rules)
         self._actions: dict[tuple[str, str], Action | None] = {}
+        self._asks_class = any(rule.data_class is not None for rule in self.rules)
+        self._asks_purpose = any(rule.purpose is not None for rule in self.rules)
+
+    def misses(self, stated: tuple[str, str]) -> bool:
+        """Whether a class or a purpose that rules ask for is not stated."""
+        return (self._asks_class and not stated[0]) or (self._asks_purpose and not stated[1])
 
     def action(self, data_class: str, purpose: str) -> Action | None:
         """What is to be done with data of a class and a purpose (empty: states none); None where no rule matches.

@@ -9,19 +9,20 @@ from typing import Final
 from spanledger_collector.errors import BadRequest, PayloadTooLarge, UnsupportedMedia
 from spanledger_collector.governance.data_rules import DataRules
 from spanledger_collector.ingest import otlp_json
+from spanledger_collector.ingest.classes import Classes, Stated, own
 from spanledger_collector.ingest.decoded import Decoded
 from spanledger_collector.ingest.evaluations import from_span
 from spanledger_collector.ingest.judgements import Judgement
 from spanledger_collector.ingest.logs import LogParcel, log_parcel
 from spanledger_collector.ingest.losses import read_losses
-from spanledger_collector.ingest.normalize import ContentRow, normalise
+from spanledger_collector.ingest.normalize import normalise
 from spanledger_collector.ingest.otlp import Decoder
-from spanledger_collector.ingest.privacy import Classes, Stated, enforce, enforce_logs, named
+from spanledger_collector.ingest.privacy import enforce, enforce_logs
 from spanledger_collector.ingest.writer import Parcel
 from spanledger_collector.store import arrow
 from spanledger_collector.store.loss_book import Loss
-from spanledger_schema.semconv import DATA_CLASS, PURPOSE, SDK_INSTANCE
-from spanledger_schema.spans import SpanRow
+from spanledger_schema.semconv import SDK_INSTANCE
+from spanledger_schema.spans import ContentRow, SpanRow
 
 _LOGGER: Final = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ class Intake:
         self._spans_max = spans_max
         self._rules_of = rules_of
         self._on_losses = on_losses
-        self._classes = Classes()
+        self.classes = Classes()
         self._decoder = Decoder(spans_max)
 
     def traces(
@@ -94,7 +95,7 @@ class Intake:
         for group in decoded.groups:
             if SDK_INSTANCE in group.resource:
                 self._on_losses(read_losses(group.resource, project, received_at))
-        is_touched = rules is not None and enforce(decoded, rules, project, self._classes)
+        is_touched = rules is not None and enforce(decoded, rules, project, self.classes, received_at)
         parcel = self._parcel(decoded, project, received_at)
         if parcel is not None and (is_touched or (rules is not None and decoded.rejected)):
             # A span that is refused for its ids states a class too: the body that it came in does not wait on disk.
@@ -113,7 +114,7 @@ class Intake:
         records = otlp_json.decode_logs(plain) if content_type == JSON else self._decoder.logs(plain)
         if rules is None:
             return log_parcel(records, project, received_at)
-        kept, denied = enforce_logs(records, rules, project, self._classes)
+        kept, denied = enforce_logs(records, rules, project, self.classes, received_at)
         parcel = log_parcel(kept, project, received_at)
         parcel.denied = denied
         # Not the body as it came: records that belong to no span are not among those that the rules have seen.
@@ -136,7 +137,7 @@ class Intake:
         host_ns = min(received_at, time.time_ns())
         stated: dict[tuple[str, str], Stated] = {}
         for group in decoded.groups:
-            of_resource = named(group.resource.get(DATA_CLASS)), named(group.resource.get(PURPOSE))
+            of_resource = own(group.resource)
             if any(of_resource):
                 stated.update(dict.fromkeys(((span.trace_id, span.span_id) for span in group.spans), of_resource))
             for span in group.spans:

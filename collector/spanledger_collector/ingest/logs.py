@@ -16,10 +16,10 @@ from spanledger_collector.ingest.dialects.facts import as_list, as_mapping, firs
 from spanledger_collector.ingest.evaluations import EVENT as EVALUATION
 from spanledger_collector.ingest.evaluations import from_event
 from spanledger_collector.ingest.judgements import Judgement
-from spanledger_collector.ingest.normalize import ContentRow
 from spanledger_collector.store import arrow
 from spanledger_collector.store.ledger import Note
 from spanledger_schema import semconv
+from spanledger_schema.spans import ContentRow
 
 DETAILS: Final = "gen_ai.client.inference.operation.details"
 _TEXT_CHARS_MAX: Final = 512

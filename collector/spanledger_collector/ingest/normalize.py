@@ -14,7 +14,7 @@ from spanledger_collector.ingest.dialects import read_facts
 from spanledger_collector.ingest.dialects.facts import Facts, as_mapping, text
 from spanledger_collector.ingest.estimate import estimate_usage
 from spanledger_schema import semconv
-from spanledger_schema.spans import SpanRow
+from spanledger_schema.spans import ContentRow, SpanRow
 from spanledger_schema.tokens import UsageQuality
 
 NS_PER_DAY: Final = 86_400_000_000_000
@@ -25,8 +25,6 @@ _TEXT_CHARS_MAX: Final = 512
 _EPOCH_2000_MS: Final = 946_684_800_000
 
 _CALLERS: Final = frozenset({"model", "embedding", "rerank", "agent", "chain"})
-
-ContentRow = tuple[str, str, str, str, int, str, str, str, str, str, int]
 
 
 def normalise(

@@ -1,17 +1,19 @@
 """A project's data rules put into effect on what was decoded, before anything of it is kept. Pure.
 
-A span's class and purpose are what it states itself, else what its nearest ancestor in the same request states, else what its
-resource states. Ancestors in other requests are not waited for: that would mean to keep what may have to be refused.
+A span's class and purpose are what it states itself, else what its nearest ancestor in the same request or in memory states, else
+what its resource states. Ancestors that come later are not waited for: that would mean to keep what may have to be refused. Where
+one comes, what was kept is looked after (`afterwards`).
 """
 
 import base64
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from spanledger_collector.governance.data_rules import Action, DataRules
+from spanledger_collector.ingest.classes import Classes, either, own, resolver, rooted
 from spanledger_collector.ingest.decoded import Attributes, Decoded, DecodedSpan, LogRecord
-from spanledger_collector.ingest.dialects.facts import as_mapping, parse_json, text, to_json
+from spanledger_collector.ingest.dialects.facts import as_mapping, parse_json, to_json
 from spanledger_schema import semconv
 from spanledger_schema.content import (
     CUT,
@@ -30,56 +32,33 @@ from spanledger_schema.content import (
     without_query,
 )
 from spanledger_schema.redaction import redact
-from spanledger_schema.spans import SpanRow
 
 DENIED: Final = "denied"
 _INDIGESTIBLE: Final = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
-_STATED_MAX: Final = 50_000
 _COUNTED: Final = frozenset({"ai.response.providerMetadata", "gen_ai.usage.raw", "mlflow.chunk.value"})
 """JSON that is read for the tokens in it, among whatever else a provider wrote there."""
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/]{8,}+={0,2}")
 _CARD_FROM: Final = 10**12
 
-Stated = tuple[str, str]
-"""A class and a purpose; empty where none is stated."""
 
-
-class Classes:
-    """What spans stated lately, for log records, which belong to a span but seldom state its class. Bounded; one thread."""
-
-    def __init__(self) -> None:
-        """Remember nothing yet."""
-        self._stated: dict[tuple[str, str, str], Stated] = {}
-
-    def learn(self, project: str, span: DecodedSpan, stated: Stated) -> None:
-        """Remember a span's class and purpose; the oldest are forgotten."""
-        if any(stated):
-            self._stated[project, span.trace_id, span.span_id] = stated
-            if len(self._stated) > _STATED_MAX:
-                del self._stated[next(iter(self._stated))]
-
-    def of(self, project: str, record: LogRecord) -> Stated:
-        """What the record states, else its span as far as it is remembered, else its resource."""
-        of_span = self._stated.get((project, record.trace_id, record.span_id), ("", ""))
-        found = [
-            named(record.attributes.get(key)) or of_span[index] or named(record.resource.get(key))
-            for index, key in enumerate((semconv.DATA_CLASS, semconv.PURPOSE))
-        ]
-        return found[0], found[1]
-
-
-def enforce(decoded: Decoded, rules: DataRules, project: str, classes: Classes) -> bool:
+def enforce(decoded: Decoded, rules: DataRules, project: str, classes: Classes, received_at: int = 0) -> bool:
     """Refuse, strip, mask and redact the spans of a request; whether any was touched."""
     is_touched = False
-    resolve = resolver(span for group in decoded.groups for span in group.spans)
+    everyone = [span for group in decoded.groups for span in group.spans]
+    resolve, is_rooted = resolver(everyone, lambda place: classes.inherited(project, place)), rooted(everyone)
     # All are asked before the first is changed: what is dropped from one says what another is.
-    groups = [[(span, resolve(span, group.resource)) for span in group.spans] for group in decoded.groups]
+    groups = [[(span, resolve(span)) for span in group.spans] for group in decoded.groups]
     for group, spans in zip(decoded.groups, groups, strict=True):
         kept = []
         is_group_touched = False
-        for span, stated in spans:
-            classes.learn(project, span, stated)
+        of_resource = own(group.resource)
+        for span, inherited in spans:
+            stated = either(inherited, of_resource)
             action = rules.action(*stated)
+            classes.learn(project, (span.trace_id, span.span_id), inherited, stated)
+            is_ruled = action is not None and any(inherited)
+            is_open = rules.misses(inherited) and not is_rooted(span)
+            classes.meet(project, span.trace_id, received_at, is_open=is_open, is_ruled=is_ruled)
             is_group_touched |= action is not None
             if action == "deny":
                 decoded.reject(DENIED)
@@ -101,12 +80,17 @@ def enforce(decoded: Decoded, rules: DataRules, project: str, classes: Classes) 
     return is_touched
 
 
-def enforce_logs(records: Iterable[LogRecord], rules: DataRules, project: str, classes: Classes) -> tuple[list[LogRecord], int]:
+def enforce_logs(
+    records: Iterable[LogRecord], rules: DataRules, project: str, classes: Classes, received_at: int = 0
+) -> tuple[list[LogRecord], int]:
     """Refuse, strip, mask and redact log records; what is left, and how many were refused."""
     kept: list[LogRecord] = []
     denied = 0
     for record in records:
-        action = rules.action(*classes.of(project, record))
+        itself, stated = classes.of(project, record)
+        # Its span may come later.
+        classes.meet(project, record.trace_id, received_at, is_open=rules.misses(itself), is_ruled=False)
+        action = rules.action(*stated)
         if action == "deny":
             denied += 1
             continue
@@ -120,10 +104,13 @@ def enforce_logs(records: Iterable[LogRecord], rules: DataRules, project: str, c
 def enforce_feedback(item: Any, rules: DataRules) -> Any:
     """Feedback of the API as the rules for what states no class leave it; the judgement itself always stays."""
     action = rules.action("", "")
-    if action is None or not isinstance(item, Mapping):
-        return item
+    return item if action is None or not isinstance(item, Mapping) else change_feedback(item, action)
+
+
+def change_feedback(item: Mapping[str, Any], action: Action) -> dict[str, Any]:
+    """What is left of a judgement's words."""
     changed = dict(item)
-    if isinstance(comment := item.get("comment"), str):
+    if (comment := item.get("comment")) and isinstance(comment, str):
         changed["comment"] = redacted(comment, SECRET_KINDS) if action == "redact" else MASK if action == "mask" else ""
     if isinstance(value := item.get("value"), str):
         is_kept = action == "redact" or is_label(value)
@@ -131,42 +118,6 @@ def enforce_feedback(item: Any, rules: DataRules) -> Any:
     if isinstance(name := item.get("name"), str):
         changed["name"] = redacted(name, SECRET_KINDS_IN_NAMES)
     return changed
-
-
-def resolver(holders: Iterable[DecodedSpan] | Iterable[SpanRow]) -> Callable[[DecodedSpan | SpanRow, Attributes], Stated]:
-    """How to find what a span of these states, given its resource: itself, else its nearest ancestor among them, else that."""
-    spans: dict[tuple[str, str], DecodedSpan | SpanRow] = {(span.trace_id, span.span_id): span for span in holders}
-
-    known: dict[str, dict[tuple[str, str], str]] = {semconv.DATA_CLASS: {}, semconv.PURPOSE: {}}
-
-    def stated(span: DecodedSpan | SpanRow, resource: Attributes, key: str) -> str:
-        if found := named(span.attributes.get(key)):
-            return found
-        path, answers, place = [], known[key], (span.trace_id, span.parent_span_id)
-        while place not in answers:
-            # An answer before it is known ends a ring of spans that are each other's parents.
-            answers[place] = ""
-            path.append(place)
-            holder = spans.get(place)
-            if holder is None or (found := named(holder.attributes.get(key))):
-                break
-            place = holder.trace_id, holder.parent_span_id
-        else:
-            found = answers[place]
-        answers.update(dict.fromkeys(path, found))
-        return found or named(resource.get(key))
-
-    return lambda span, resource: (stated(span, resource, semconv.DATA_CLASS), stated(span, resource, semconv.PURPOSE))
-
-
-def named(value: Any) -> str:
-    """The class or purpose in an attribute; of a list or an object all that stand in it, each in a line of its own."""
-    if isinstance(value, str) and value.startswith("["):
-        # A list that became text on its way.
-        value = parse_json(value) or value
-    if isinstance(value, list | dict):
-        return "\n".join(filter(None, map(named, value.values() if isinstance(value, dict) else value)))
-    return text(value)
 
 
 def change(span: DecodedSpan, action: Action) -> None:

@@ -19,8 +19,8 @@ import pyarrow as pa
 
 from spanledger_collector.errors import SpanledgerError, StoreRefused, StoreUnavailable
 from spanledger_collector.ingest.afterwards import with_class
+from spanledger_collector.ingest.classes import Stated
 from spanledger_collector.ingest.judgements import Judgement
-from spanledger_collector.ingest.privacy import Stated
 from spanledger_collector.settle.run import Settler
 from spanledger_collector.store.arrow import span_table
 from spanledger_collector.store.partitions import insert_by_days

@@ -1,6 +1,6 @@
 """Everything that belongs to one person, and its deletion."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from spanledger_collector.query.detail import members
@@ -67,6 +67,19 @@ def delete(store: Store, project: str, belongs: Belongings) -> None:
         for piece in pieces(ids):
             for table in tables:
                 _delete(store, table, f"{which} IN {{ids:Array(String)}}", {"project": project, "ids": piece})
+
+
+def delete_spans(store: Store, project: str, spans: Sequence[tuple[str, str]], traces: Sequence[str]) -> None:
+    """Delete spans (trace and span id) with all that belongs to them, and what is counted of traces of which nothing is left.
+
+    Raises:
+        StoreUnavailable: the store does not take it; what is left is deleted by doing it again.
+    """
+    for piece in pieces([trace_id + span_id for trace_id, span_id in spans]):
+        for table in _BY_SPAN:
+            _delete(store, table, "concat(trace_id, span_id) IN {ids:Array(String)}", {"project": project, "ids": piece})
+    for piece in pieces(traces):
+        _delete(store, "interactions", "trace_id IN {ids:Array(String)}", {"project": project, "ids": piece})
 
 
 def delete_content(store: Store, project: str, spans: Iterable[tuple[str, str]]) -> None:

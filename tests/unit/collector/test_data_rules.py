@@ -15,11 +15,12 @@ from words import CUT, KEPT, NAME, STRIPPED, recorded_with
 from spanledger_collector.errors import StoreUnavailable
 from spanledger_collector.governance.data_rules import ACTIONS, DataRule, DataRules
 from spanledger_collector.ingest import otlp_json
+from spanledger_collector.ingest.classes import Classes
 from spanledger_collector.ingest.decoded import Decoded
 from spanledger_collector.ingest.intake import JSON, PROTOBUF, Intake
 from spanledger_collector.ingest.normalize import normalise
 from spanledger_collector.ingest.otlp import Decoder
-from spanledger_collector.ingest.privacy import Classes, enforce
+from spanledger_collector.ingest.privacy import enforce
 from spanledger_collector.store.rule_book import RuleBook
 from spanledger_schema.content import MESSAGE_KEYS, is_content, is_words
 
@@ -219,3 +220,26 @@ def test_a_reason_of_one_word_stays() -> None:
         assert not is_words(key, value), key
     for key, value in STRIPPED.items():
         assert is_words(key, value), key
+
+
+def test_only_traces_are_looked_at_again_in_which_a_class_may_have_come_late() -> None:
+    rules, classes = DataRules([DataRule("restricted", None, "strip")]), Classes()
+    said = {"spanledger.data_class": "restricted"}
+
+    def take(*spans: S, minutes: int) -> set[str]:
+        enforce(Decoder(100).spans(request(*spans)), rules, "p", classes, 1 + minutes * 60 * 10**9)
+        return {trace for _, trace in classes.take_late()}
+
+    one, two, three, four = (f"{n:032x}" for n in range(1, 5))
+    assert take(S(1, trace=1, attrs=said), minutes=0) == {one}, "what came before the start nobody knows"
+    assert take(S(2, 1, trace=2, attrs=said), S(1, trace=2, attrs=said), minutes=10) == set(), "each says it"
+    assert take(S(2, 1, trace=3), S(1, trace=3), minutes=10) == set(), "nobody else can say it"
+    assert take(S(1, trace=3, attrs=said), minutes=10) == set()
+    assert take(S(2, 1, trace=4), minutes=10) == set()
+    assert take(S(1, trace=4, attrs=said), minutes=10) == {four}, "after its child"
+    assert take(S(9, 8, trace=2), minutes=10) == {two}, "a stranger among those who say it"
+    assert classes.inherited("p", (four, f"{1:016x}")) == ("restricted", "")
+    assert three not in str(classes._late)
+    for number in range(50_010):
+        classes.meet("p", str(number), 1, is_open=True, is_ruled=True)
+    assert max(map(len, (classes._open, classes._ruled, classes._late))) == 50_000
