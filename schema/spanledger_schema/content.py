@@ -45,6 +45,10 @@ MESSAGE_KEYS: Final = frozenset(
         "gen_ai.task.input",
         "gen_ai.task.output",
         "gen_ai.tool.args",
+        "gen_ai.tool.input",
+        "gen_ai.tool.output",
+        "genkit:input",
+        "genkit:output",
         "mlflow.chat.tools",
         "lmnr.span.input",
         "lmnr.span.output",
@@ -69,6 +73,8 @@ CONTENT_KEYS: Final = MESSAGE_KEYS | {
     "http.request.body.content",
     "http.response.body",
     "http.response.body.content",
+    "gen_ai.request.embedding_inputs",
+    "gen_ai.request.tool_results",
     "input",
     "langfuse.observation.status_message",
     "llm.invocation_parameters",
@@ -80,6 +86,7 @@ CONTENT_KEYS: Final = MESSAGE_KEYS | {
     "process.command_line",
     "url.fragment",
     "url.query",
+    "raw_input",
 }
 """All keys whose values are words."""
 CONTENT_PREFIXES: Final = (
@@ -114,6 +121,7 @@ CONTENT_PREFIXES: Final = (
     "llm.output_messages",
     "llm.prompt",
     "llm.request.functions",
+    "gen_ai.request.functions",
     "llm.tools",
     "lmnr.span.input",
     "lmnr.span.output",

@@ -283,10 +283,20 @@ def restarted() -> Iterator[dict[str, tuple[int, int, int]]]:
     own = {n: call(100 + n, 100 + n, OWN, f"msg_{n}", start=0.12, end=0.98) for n in (1, 2)}
     chain = call(3, 3, LANGCHAIN, None, start=0.1, end=1.0)
     openai = call(4, 4, "openinference.instrumentation.openai", "chatcmpl-1", start=0.12, end=0.98)
+    counting = call(7, 7, "opentelemetry.instrumentation.mistralai", "id_7", start=0.1, end=1.0)
+    silent = call(8, 8, "mistralai_sdk_tracer", None, start=0.12, end=0.98, attrs=UNKNOWN)
+    details = {"gen_ai.usage.cache_read.input_tokens": 700, "gen_ai.usage.cache_write.input_tokens": 100}
+    caching = call(9, 9, OWN, "msg_9", start=0.12, end=0.98, attrs=details)
+    bare = call(10, 10, "anthropic", None, tokens=200, start=0.1, end=1.0, attrs={"gen_ai.request.type": "chat"})
     parts = {
         "own-last": ([guessed(1)], [own[1]]),
         "own-first": ([own[1]], [guessed(1)]),
         "parallel": ([own[1], guessed(2, start=0.6, end=1.9)], [guessed(1), replace(own[2], start=0.62, end=1.88)]),
+        "silent-client-last": ([counting], [silent]),
+        "silent-client-first": ([silent], [counting]),
+        "bare-last": ([caching], [bare]),
+        "bare-first": ([bare], [caching]),
+        "bare-other-size": ([caching], [replace(bare, attrs={**bare.attrs, "gen_ai.usage.input_tokens": 300})]),
         "callbacks-last": ([openai], [chain]),
         "callbacks-first": ([chain], [openai]),
         "other-time": ([guessed(1, start=0.0, end=0.4), guessed(2, start=0.9, end=1.6)], [own[1]]),
@@ -310,7 +320,13 @@ def restarted() -> Iterator[dict[str, tuple[int, int, int]]]:
         live.stop()
 
 
-@pytest.mark.parametrize("name", ["own-last", "own-first", "own-last-now", "own-first-now", "callbacks-last", "callbacks-first"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *[f"{name}-{order}" for name in ("own", "callbacks", "silent-client", "bare") for order in ("first", "last")],
+        *["own-first-now", "own-last-now"],
+    ],
+)
 def test_twins_that_only_time_tells_of_are_found_after_a_restart(restarted: dict[str, tuple[int, int, int]], name: str) -> None:
     assert restarted[name] == (1000, 1, 1)
 
@@ -320,7 +336,8 @@ def test_each_estimate_finds_its_own_twin_after_a_restart(restarted: dict[str, t
 
 
 @pytest.mark.parametrize(
-    ("name", "calls"), [("other-time", 3), ("other-model", 2), ("much-longer", 2), ("same-side", 3), ("two-guesses", 2)]
+    ("name", "calls"),
+    [("other-time", 3), ("other-model", 2), ("much-longer", 2), ("same-side", 3), ("two-guesses", 2), ("bare-other-size", 2)],
 )
 def test_what_only_looks_like_the_twin_of_an_estimate_stays_apart(
     restarted: dict[str, tuple[int, int, int]], name: str, calls: int

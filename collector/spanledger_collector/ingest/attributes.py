@@ -63,6 +63,7 @@ _CONTENT_PREFIXES: Final = (
     "llm.prompts",
     "llm.tools.",
     "llm.request.functions.",
+    "gen_ai.request.functions.",
     "langfuse.observation.input",
     "langfuse.observation.output",
     "langfuse.trace.input",

@@ -167,6 +167,7 @@ _PROVIDERS: Final = {
     "gemini": "gcp.gemini",
     "google": "gcp.gemini",
     "google_genai": "gcp.gemini",
+    "googleai": "gcp.gemini",
     "gcp.gen_ai": "gcp.gemini",
     "google-gla": "gcp.gemini",
     "vertex_ai": "gcp.vertex_ai",

@@ -48,7 +48,7 @@ def normalise(
     get, of_resource = attributes.get, resource.get
     signals, tags = facts.signals, facts.tags
     kept = split(attributes, signals, tags)
-    quality = _settle_usage(facts, span.status_code == 2 or facts.is_error)
+    quality = _settle_usage(facts, (span.status_code == 2 and not facts.is_answered) or facts.is_error)
     start, end = span.start_ns, span.end_ns
     duration, clock = end - start if end > start else 0, "ok"
     now = received_at if host_ns is None else host_ns
@@ -84,7 +84,7 @@ def normalise(
     provider, operation, request_model, response_model, response_id, finish_raw = texts[10:]
     if facts.kind in _CALLERS:
         provider = classify.provider_name(provider, response_model or request_model)
-    status_code = 2 if facts.is_error else span.status_code
+    status_code = 2 if facts.is_error else 0 if facts.is_answered else span.status_code
     fields = (
         project,
         span.trace_id,
@@ -145,6 +145,7 @@ def normalise(
 def _outcome(span: DecodedSpan, facts: Facts) -> tuple[str, str, int]:
     attributes = span.attributes
     is_failed = span.status_code == 2 or facts.is_error or semconv.ERROR_TYPE in attributes or facts.error_type != ""
+    is_failed = is_failed and not facts.is_answered
     if not is_failed and semconv.HTTP_STATUS not in attributes:
         return "", "", facts.http_status
     get = attributes.get

@@ -124,7 +124,7 @@ def _read_loose(value: Mapping[str, Any], role: str) -> list[Message]:
         named = value.get("kwargs")
         given = [*_items(value.get("args")), *(named.values() if isinstance(named, Mapping) else ())]
         return [message for item in given for message in _read(item, role)]
-    for key in ("prompt", "output", "outputs", "input", "inputs"):
+    for key in ("prompt", "inputText", "output", "outputs", "input", "inputs"):
         if isinstance(words := value.get(key), str) and words:
             system = value.get("system") or value.get("instructions")
             head = [{"role": "system", "parts": _parts(system)}] if system else []

@@ -20,11 +20,10 @@ from spanledger_collector.settle.sightings import Remembered, Sighting, nearest_
 from spanledger_collector.settle.tree import GENERATIONS, Node, grow, judge
 from spanledger_collector.settle.twins import (
     CLIENTS_OWN,
-    GUESS,
-    KNOWN,
     NOWHERE,
     Counts,
     Elsewhere,
+    bare_counts_of,
     cluster_twins,
     counts_of,
     is_guess,
@@ -65,7 +64,7 @@ class TwinLinks:
         self._late: list[tuple[Trace, str]] = []
         self._vantages: dict[str, int] = {}
         self._noted_since: dict[str, int] = {}
-        self._with_callbacks: set[str] = set()
+        self._without_ids: set[str] = set()
         self._began = CLOCK.now_ns() + _AHEAD_NS
         self._knows_projects = False
 
@@ -107,25 +106,25 @@ class TwinLinks:
         if response_id:
             self._fresh.append((project, trace, response_id, sighting))
         seen_from = self._seen_from(row.scope)
-        if seen_from and (project not in self._noted_since or project not in self._with_callbacks):
-            self._meet_scope(project, seen_from, bool(response_id), CLOCK.now_ns() + _AHEAD_NS)
+        if seen_from and (project not in self._noted_since or project not in self._without_ids):
+            self._meet_scope(project, seen_from, bool(response_id or row.error_class), CLOCK.now_ns() + _AHEAD_NS)
         if self._is_sought(row) or (not response_id and is_guess(row)):
             self._note_counts(trace, row, sighting)
 
     def _meet_scope(self, project: str, seen_from: int, has_id: bool, since: int) -> None:
         """A project has calls of a scope: from now on, what may be twins of those is noted by its counts."""
-        is_callback = seen_from == 2 and not has_id
-        if is_callback and project not in self._with_callbacks:
-            self._with_callbacks.add(project)
+        is_without = seen_from > 0 and not has_id
+        if is_without and project not in self._without_ids:
+            self._without_ids.add(project)
             self._noted_since[project] = max(since, self._noted_since.get(project, 0))
-        elif seen_from == 1 or is_callback:
+        elif seen_from == 1 or is_without:
             self._noted_since.setdefault(project, since)
 
     def _is_sought(self, row: SpanRow) -> bool:
         """Whether a call may have a twin that only its counts and its time tell of."""
         if row.project not in self._noted_since:
             return not self._knows_projects and (not row.response_id or self._seen_from(row.scope) > 0)
-        return not row.response_id or self._seen_from(row.scope) > 0 or row.project in self._with_callbacks
+        return not row.response_id or self._seen_from(row.scope) > 0 or row.project in self._without_ids
 
     def _seen_from(self, scope: str) -> int:
         seen_from = self._vantages.get(scope)
@@ -134,13 +133,11 @@ class TwinLinks:
         return seen_from
 
     def _note_counts(self, trace: Trace, row: SpanRow, sighting: Sighting) -> None:
-        counts = counts_of(row)
-        # Where it is noted, and where looked for: what an instrumentation does not know, the client itself may.
-        places: list[tuple[Counts, Counts]] = []
-        if is_guess(row):
-            places = [(GUESS, KNOWN)]
-        elif counts is not None:
-            places = [(counts, counts), (KNOWN, GUESS)] if self._seen_from(row.scope) == 1 else [(counts, counts)]
+        is_own, guesses = self._seen_from(row.scope) == 1, is_guess(row)
+        # Where it is noted, and where looked for: what one does not know, the client itself may, or the client does not.
+        places = [] if row.error_class else [(_knowledge(is_own, guesses), _knowledge(not is_own, not guesses))]
+        if not guesses:
+            places += [(counts, counts) for counts in (counts_of(row), bare_counts_of(row)) if counts]
         noted_since = self._noted_since.get(row.project, self._began if not self._knows_projects else 0)
         for at, sought in places:
             key, others_key = (row.project, row.app, at), (row.project, row.app, sought)
@@ -267,19 +264,20 @@ class TwinLinks:
     def _ask_counts(self, project: str, sought: Sequence[tuple[Trace, SpanRow]]) -> None:
         """Link calls with those of the store that are as large, or that know what they do not, at the same time."""
         counting = [row for _, row in sought if not is_guess(row)]
-        guessing = [row for _, row in sought if is_guess(row) or self._seen_from(row.scope) == 1]
+        counting += [row._replace(input_tokens=bare[0]) for row in counting if (bare := bare_counts_of(row))]
+        guessing = [row for _, row in sought if not row.error_class]
+        # What others know is of interest where the client itself knows nothing.
+        knowing = ("",) if any(is_guess(row) and self._seen_from(row.scope) == 1 for row in guessing) else CLIENTS_OWN
         by_counts = self._by_vantage(ledger.calls_by_counts(self._store, project, counting) if counting else {})
-        by_knowledge = self._by_vantage(
-            ledger.calls_by_knowledge(self._store, project, guessing, CLIENTS_OWN) if guessing else {}
-        )
+        by_knowledge = self._by_vantage(ledger.calls_by_knowledge(self._store, project, guessing, knowing) if guessing else {})
         for trace, row in sought:
             seen, seen_from = _sighting(row), self._seen_from(row.scope)
-            if is_guess(row):
-                lists = [by_knowledge.get((row.app, False), {})]
-            else:
-                lists = [by_counts.get((row.app, row.input_tokens, row.output_tokens, row.error_class), {})]
-                if seen_from == 1:
-                    lists.append(by_knowledge.get((row.app, True), {}))
+            # A guess has its twin among what the client itself knows, and the client's own guess among what others do.
+            known = by_knowledge.get((row.app, not is_guess(row)), {}) if not row.error_class else {}
+            lists = [{at: calls for at, calls in known.items() if (at == 1) != (seen_from == 1)}]
+            if not is_guess(row):
+                lists += [by_counts.get((row.app, row.input_tokens, row.output_tokens, row.error_class), {})]
+                lists += [by_counts.get((row.app, *bare), {}) for bare in [bare_counts_of(row)] if bare]
             for found in lists:
                 others = [nearest for at, calls in found.items() if at != seen_from and (nearest := nearest_of(seen, calls))]
                 if others:
@@ -293,6 +291,11 @@ class TwinLinks:
             for call in sorted(calls, key=lambda call: call[2]):
                 lists.setdefault(self._seen_from(call[1]), []).append(Sighting._make(call))
         return sorted_
+
+
+def _knowledge(is_own: bool, is_guessed: bool) -> Counts:
+    """Stands for the counts, whatever they are, that a provider's client or others know of a call, or do not know."""
+    return None, None, f"{'own' if is_own else 'other'} {'guess' if is_guessed else 'known'}"
 
 
 def _sighting(row: SpanRow) -> Sighting:

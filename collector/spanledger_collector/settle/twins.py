@@ -3,7 +3,8 @@
 Twins come from different instrumentation scopes, have the same counts, and overlap or are at most a second apart. An equal
 response id is then proof, and counts need not agree where one is inexact or the client's own. Without an id on one side they
 must overlap, and share a trace or the application and the model, one of them being seen from where no trace reaches: by a
-provider's client itself, or by a framework's callbacks. Where one's counts are an estimate, they need not agree with what a
+provider's client itself, or by a framework's callbacks. Counts that leave cached tokens out are
+equal to a client's own less those that it counted. Where one's counts are an estimate, they need not agree with what a
 client itself, or another span of the trace, knows, if both are of one model and lie in each other for the most part. A
 response id alone never merges (some servers repeat them within minutes), nor do equal counts alone (a busy classifier repeats
 them within a second). Each span pairs with at most one of another scope.
@@ -19,16 +20,12 @@ from spanledger_schema.spans import SpanRow
 from spanledger_schema.tokens import UsageQuality
 
 GAP_NS: Final = 1_000_000_000
-CLIENTS_OWN: Final = ("com.anthropic.sdk.",)
+CLIENTS_OWN: Final = ("com.anthropic.sdk.", "mistralai_sdk_tracer")
 """Beginnings of the scopes in which provider clients trace themselves, beside whatever instruments them."""
 _CALLBACKS: Final = ("langchain", "langsmith", "langfuse")
 """In the scopes of what sees calls through a framework's callbacks: nothing below such a span knows that it is there."""
 _ESTIMATES_NEAR_MAX: Final = 50
 """With how many earlier ones an estimate is compared: a trace may hold thousands of calls."""
-GUESS: Final = (None, None, "?")
-"""Stands for the counts of calls that do not know them."""
-KNOWN: Final = (None, None, "!")
-"""Stands for the counts, whatever they are, that a provider's client knows of its own calls."""
 _KNOWLEDGE: Final = {
     str(UsageQuality.EXACT): True,
     str(UsageQuality.PARTIAL): True,
@@ -78,6 +75,14 @@ def counts_of(row: SpanRow) -> Counts | None:
     return (None, None, row.error_class) if row.error_class else None
 
 
+def bare_counts_of(row: SpanRow) -> Counts | None:
+    """The counts of a client's own span as seen by who leaves cached tokens out; None where that is no other number."""
+    cached = (row.cache_read_tokens or 0) + (row.cache_write_tokens or 0)
+    if not cached or row.input_tokens is None or cached > row.input_tokens or not is_clients_own(row):
+        return None
+    return row.input_tokens - cached, row.output_tokens, ""
+
+
 def merge_in_trace(calls: list[Node]) -> list[Node]:
     """Give twins of one trace their verdict; the calls that remain, in the order given.
 
@@ -115,7 +120,7 @@ def cluster_twins(nodes: Iterable[Node]) -> list[list[Node]]:
     by_key: dict[object, list[list[Node]]] = defaultdict(list)
     for node in sorted(nodes, key=lambda node: (node.row.start_time, node.row.trace_id, node.row.span_id)):
         row = node.row
-        keys: list[object] = [key for key in (row.response_id, counts_of(row)) if key]
+        keys: list[object] = [key for key in (row.response_id, counts_of(row), bare_counts_of(row)) if key]
         near = [cluster for key in keys for cluster in by_key[key] if _fits(row, cluster)]
         knowledge = _KNOWLEDGE.get(row.usage_quality)
         if knowledge is not None and not row.error_class:
@@ -218,7 +223,7 @@ def _are_twins(one: SpanRow, other: SpanRow) -> bool:
     if _do_differ_in_knowledge(one, other):
         is_certain = is_one_trace or is_clients_own(one) or is_clients_own(other)
         return is_certain and _is_one_model(one, other) and -gap * 2 >= max(one.duration_ns, other.duration_ns)
-    if counts is None or counts != counts_of(other):
+    if counts is None or (counts != counts_of(other) and not _is_bare_copy(one, other) and not _is_bare_copy(other, one)):
         return False
     return is_one_trace or vantage(one.scope) != vantage(other.scope)
 
@@ -226,6 +231,11 @@ def _are_twins(one: SpanRow, other: SpanRow) -> bool:
 def _do_differ_in_knowledge(one: SpanRow, other: SpanRow) -> bool:
     """Whether two calls went well, and one knows its counts while the other does not."""
     return is_guess(one) != is_guess(other) and not one.error_class and not other.error_class
+
+
+def _is_bare_copy(row: SpanRow, own: SpanRow) -> bool:
+    """Whether a call whose counts are incomplete has those of a client's own span without the cached tokens."""
+    return row.usage_quality == UsageQuality.PARTIAL and counts_of(row) == bare_counts_of(own) is not None
 
 
 def _is_one_model(one: SpanRow, other: SpanRow) -> bool:

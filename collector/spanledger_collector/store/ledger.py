@@ -252,14 +252,14 @@ def _columns(answer: Any) -> Iterator[tuple[Any, ...]]:
 
 
 def scopes_of_calls(store: Store) -> list[tuple[str, str, bool]]:
-    """Projects, the scopes that their calls come from, and whether calls of the scope know their response id.
+    """Projects, the scopes that their calls come from, and whether calls of the scope know their response id, or failed.
 
     Raises:
         StoreUnavailable: the store does not answer.
     """
     sql = (
-        "SELECT DISTINCT project, scope, response_id != '' AS has_id FROM spans WHERE kind IN ('model', 'embedding', 'rerank') "
-        "ORDER BY project, scope, has_id"
+        "SELECT DISTINCT project, scope, response_id != '' OR error_class != '' AS has_id FROM spans "
+        "WHERE kind IN ('model', 'embedding', 'rerank') ORDER BY project, scope, has_id"
     )
     return [(project, scope, bool(has_id)) for project, scope, has_id in _columns(store.read(sql))]
 

@@ -59,7 +59,8 @@ def test_spans_and_records_survive_being_written_down(payload: Recorded) -> None
     decoder = Decoder()
     decoded = decoder.spans(payload.body)
     again = otlp_json.decode_spans(otlp_json.encode_spans(decoded), 100_000)
-    assert spans_of(again) == spans_of(decoded)
+    # Some count in NaN, which equals nothing.
+    assert repr(spans_of(again)) == repr(spans_of(decoded))
     for group, other in zip(decoded.groups, again.groups, strict=True):
         for span, same in zip(group.spans, other.spans, strict=True):
             row, content = normalise(group, span, "p", NOW)

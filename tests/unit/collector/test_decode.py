@@ -61,11 +61,16 @@ def decoded(found: otlp.Decoded) -> list[tuple[object, ...]]:
     ]
 
 
+def _text(span: tuple[object, ...]) -> str:
+    return repr([sorted(part.items()) if isinstance(part, dict) else part for part in span])
+
+
 def test_recorded_payloads_read_as_the_official_classes_read_them() -> None:
     decoder = otlp.Decoder()
     count = 0
     for payload in recorded():
-        assert decoded(decoder.spans(payload.body)) == plain(payload.body), str(payload)
+        # By their text: one instrumentation states NaN tokens, and NaN is equal to nothing.
+        assert list(map(_text, decoded(decoder.spans(payload.body)))) == list(map(_text, plain(payload.body))), str(payload)
         count += 1
     assert count > 80
 

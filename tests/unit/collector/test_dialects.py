@@ -283,3 +283,58 @@ def test_what_a_processor_writes_on_every_span_does_not_claim_it() -> None:
     }
     row, _ = _read("openinference.instrumentation.openai", said)
     assert (row.dialect, row.kind, row.input_tokens) == ("openinference", "model", 145)
+
+
+def test_a_slip_of_the_instrumentation_after_the_answer_is_no_error_of_the_call() -> None:
+    said = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "groq",
+        "gen_ai.request.model": "llama-3.3-70b-versatile",
+        "gen_ai.response.id": "chatcmpl-1",
+        "gen_ai.response.finish_reasons": ["tool_calls"],
+        "error.type": "AttributeError",
+    }
+    for attributes, is_failed in ((said, False), ({**said, "error.type": "RateLimitError"}, True)):
+        span = _span(attributes, [], "chat", 2)
+        row, _ = normalise(ScopeSpans({}, "openlit.instrumentation.groq", "", [span]), span, "p", NOW)
+        assert (row.status_code == 2, bool(row.error_class)) == (is_failed, is_failed)
+
+
+def test_a_current_and_an_older_name_of_counts_may_stand_side_by_side() -> None:
+    row, _ = _read(
+        "mistralai_sdk_tracer", {"gen_ai.usage.prompt_tokens": 145, "gen_ai.usage.output_tokens": 53}, "chat_completion"
+    )
+    assert (row.kind, row.input_tokens, row.output_tokens) == ("model", 145, 53)
+
+
+def test_what_excludes_cached_tokens_and_names_none_is_partial() -> None:
+    usage = {"gen_ai.usage.input_tokens": 107, "gen_ai.usage.output_tokens": 61, "gen_ai.operation.name": "chat"}
+    claude = {**usage, "gen_ai.request.model": "anthropic.claude-sonnet-4-5-v1:0", "rpc.method": "InvokeModel"}
+    botocore = "opentelemetry.instrumentation.botocore.bedrock-runtime"
+    llama = {**claude, "gen_ai.request.model": "meta.llama3-70b-instruct-v1:0"}
+    named = {**claude, "gen_ai.usage.cache_read.input_tokens": 0}
+    converse = {**claude, "rpc.method": "Converse"}
+    qualities = [_read(botocore, attributes)[0].usage_quality for attributes in (claude, llama, named, converse)]
+    assert qualities == ["partial", "exact", "exact", "exact"]
+    langtrace = {**usage, "gen_ai.system": "anthropic", "langtrace.service.name": "Anthropic"}
+    assert _read("langtrace_python_sdk.instrumentation.anthropic", langtrace)[0].usage_quality == "partial"
+
+
+def test_genkit_s_thoughts_are_part_of_the_output() -> None:
+    """Its Gemini plugin leaves them out of the output, and says so by the total only."""
+    usage = {"inputTokens": 211, "outputTokens": 85, "thoughtsTokens": 448, "totalTokens": 744, "cachedContentTokens": 100}
+    message = {"role": "model", "content": [{"reasoning": "Hm."}, {"toolRequest": {"name": "f", "ref": "1", "input": {"a": 1}}}]}
+    said = {
+        "genkit:type": "action",
+        "genkit:metadata:subtype": "model",
+        "genkit:name": "googleai/gemini-2.5-flash",
+        "genkit:input": json.dumps(
+            {"messages": [{"role": "user", "content": [{"text": "Why?"}, {"media": {"url": "https://a/b"}}]}]}
+        ),
+        "genkit:output": json.dumps({"message": message, "finishReason": "stop", "usage": usage}),
+    }
+    row, content = _read("genkit-tracer", said)
+    assert (row.input_tokens, row.output_tokens, row.reasoning_tokens, row.cache_read_tokens) == (211, 533, 448, 100)
+    assert (row.request_model, row.provider, row.finish_reason) == ("gemini-2.5-flash", "gcp.gemini", "stop")
+    assert [part["type"] for part in to_messages(content[6], "assistant")[0]["parts"]] == ["reasoning", "tool_call"]
+    assert to_messages(content[5], "user")[0]["parts"][0]["text"] == "Why?"

@@ -24,6 +24,8 @@ class Facts:
     `kind` is model, embedding, rerank, tool, retrieval, agent, chain, interaction, evaluator, guardrail or span. Content is
     kept as the JSON (or plain text) that the source sent; `query/messages.py` reads it.
 
+    `is_answered` says that what a span marks as an error happened after the answer came, within the instrumentation.
+
     A plain class whose defaults stand on the class: made once per span, it must cost next to nothing.
 
     """
@@ -61,6 +63,7 @@ class Facts:
     error_message: str = ""
     http_status: int = 0
     is_error: bool = False
+    is_answered: bool = False
     input: str = ""
     output: str = ""
     reasoning: str = ""

@@ -1,7 +1,7 @@
 """OpenTelemetry GenAI: the current names, and the older ones that emitters still send. Also Spanledger's own spans.
 
-Counts are inclusive by specification. Content is JSON text (or a structured value) in `gen_ai.*.messages`, or in span events of
-semantic conventions up to 1.36.
+Counts are inclusive by specification. Content is JSON text (or a structured value) in `gen_ai.*.messages`, in span events of
+semantic conventions up to 1.36, or in indexed attributes (`gen_ai.prompt.0.content`), which Traceloop began and others took over.
 """
 
 from collections.abc import Mapping
@@ -18,6 +18,7 @@ from spanledger_collector.ingest.dialects.facts import (
     pico_usd,
     text,
     to_json,
+    unflatten,
 )
 from spanledger_schema import semconv
 
@@ -28,6 +29,7 @@ CACHE_READ: Final = (
     "gen_ai.usage.cache_read_input_tokens",
     "gen_ai.usage.input_tokens.cached",
     "gen_ai.usage.details.cache_read_tokens",
+    "gen_ai.usage.cached_tokens",
 )
 CACHE_WRITE: Final = (
     semconv.CACHE_WRITE_TOKENS,
@@ -72,6 +74,7 @@ KIND_OF_OPERATION: Final = {
     "aresponses": "model",
     "embeddings": "embedding",
     "embedding": "embedding",
+    "embed": "embedding",
     "aembedding": "embedding",
     "rerank": "rerank",
     "arerank": "rerank",
@@ -79,6 +82,9 @@ KIND_OF_OPERATION: Final = {
     "retrieval": "retrieval",
     "invoke_agent": "agent",
     "create_agent": "agent",
+    # Mastra's words until 1.0.
+    "tool.execute": "tool",
+    "agent.run": "agent",
 }
 NAME: Final = "genai"
 SCOPES: Final[tuple[str, ...]] = ()
@@ -96,6 +102,15 @@ MARKS: Final = (
 _PROMPT_TEXTS: Final = ("gen_ai.prompt", "gen_ai.request.messages")
 _ANSWER_TEXTS: Final = ("gen_ai.completion", "gen_ai.response.text")
 _TEXTS: Final = frozenset(_PROMPT_TEXTS + _ANSWER_TEXTS)
+_FIRST_INDEXED: Final = frozenset(
+    {
+        "gen_ai.prompt.0.role",
+        "gen_ai.prompt.0.content",
+        "gen_ai.completion.0.role",
+        "gen_ai.completion.0.content",
+        "gen_ai.completion.0.finish_reason",
+    }
+)
 _PROMPT_EVENTS: Final = {
     "gen_ai.system.message": "system",
     "gen_ai.user.message": "user",
@@ -146,6 +161,15 @@ def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
     elif facts.kind == "agent":
         facts.name = text(get(semconv.AGENT_NAME))
     read_content(span, facts)
+    if facts.input_tokens is not None and facts.cache_read_tokens is None:
+        # What Bedrock's models answer in words of their own excludes cached tokens, and nobody copies how many there were.
+        facts.is_partial = text(get("rpc.method")).startswith("InvokeModel") and is_excluding(facts.request_model)
+
+
+def is_excluding(model: Any) -> bool:
+    """Whether a model's own answers, by its name, leave cached tokens out of their input."""
+    word = text(model).lower()
+    return "claude" in word or "nova" in word
 
 
 def read_usage(attributes: Attributes, facts: Facts) -> None:
@@ -153,9 +177,12 @@ def read_usage(attributes: Attributes, facts: Facts) -> None:
     get = attributes.get
     facts.input_tokens = count(get(semconv.INPUT_TOKENS))
     facts.output_tokens = count(get(semconv.OUTPUT_TOKENS))
-    if facts.input_tokens is None and facts.output_tokens is None:
-        facts.input_tokens = first_count(attributes, INPUT[1:])
-        facts.output_tokens = first_count(attributes, OUTPUT[1:])
+    if facts.input_tokens is None or facts.output_tokens is None:
+        # Some mix the current name of one with the older name of the other.
+        if facts.input_tokens is None:
+            facts.input_tokens = first_count(attributes, INPUT[1:])
+        if facts.output_tokens is None:
+            facts.output_tokens = first_count(attributes, OUTPUT[1:])
         if facts.input_tokens is None and facts.output_tokens is None:
             return
     if facts.output_tokens is None and facts.kind in ("embedding", "rerank"):
@@ -192,9 +219,9 @@ def read_content(span: DecodedSpan, facts: Facts) -> None:
     if (output := get(semconv.OUTPUT_MESSAGES)) is not None:
         facts.output = to_json(output)
     if facts.kind == "tool":
-        if (arguments := get(semconv.TOOL_ARGUMENTS)) is not None:
+        if (arguments := get(semconv.TOOL_ARGUMENTS, get("gen_ai.tool.input"))) is not None:
             facts.input = to_json(arguments)
-        if (result := get(semconv.TOOL_RESULT)) is not None:
+        if (result := get(semconv.TOOL_RESULT, get("gen_ai.tool.output"))) is not None:
             facts.output = to_json(result)
     elif facts.kind == "retrieval":
         if (query := get(semconv.RETRIEVAL_QUERY)) is not None:
@@ -203,12 +230,27 @@ def read_content(span: DecodedSpan, facts: Facts) -> None:
             facts.documents = to_json(documents)
     if (tools := get(semconv.TOOL_DEFINITIONS)) is not None:
         facts.tools = to_json(tools)
+    if not (facts.input and facts.output) and not _FIRST_INDEXED.isdisjoint(attributes):
+        _read_indexed(attributes, facts)
     if not facts.input and not facts.output:
         if not _TEXTS.isdisjoint(attributes):
             facts.input = first_text(attributes, _PROMPT_TEXTS)
             facts.output = first_text(attributes, _ANSWER_TEXTS)
         elif span.events:
             _read_events(span, facts)
+
+
+def _read_indexed(attributes: Attributes, facts: Facts) -> None:
+    """Messages whose parts are attributes of their own, as Traceloop began it: `gen_ai.prompt.0.content` and so on."""
+    if not facts.input and (prompts := unflatten(attributes, "gen_ai.prompt")):
+        facts.input = to_json(prompts)
+    if not facts.output and (answers := unflatten(attributes, "gen_ai.completion")):
+        last = answers[-1] if isinstance(answers[-1], dict) else {}
+        facts.output = to_json(answers) if any(last.keys() - {"role", "finish_reason"}) else ""
+        facts.finish_reason = facts.finish_reason or text(last.get("finish_reason"))
+    for prefix in ("llm.request.functions", "gen_ai.request.functions"):
+        if not facts.tools and (functions := unflatten(attributes, prefix)):
+            facts.tools = to_json(functions)
 
 
 def _with_instructions(messages: Any, instructions: Any) -> str:

@@ -36,6 +36,14 @@ def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
         genai.read(span, scope, facts)
     if not request and facts.kind == "span":
         return
+    if not request and span.name.startswith("Function:"):
+        facts.kind, facts.operation, facts.name = "tool", "execute_tool", text(get("name"))
+        facts.input, facts.output = to_json(get("input", "")), to_json(get("output", ""))
+        return
+    if not request and not facts.request_model and scope.endswith("agents"):
+        # Turns, tasks and runs name the provider too.
+        facts.kind = "agent" if span.name.startswith("Agent run") else "chain"
+        return
     if facts.kind in ("span", "chain"):
         facts.kind = "embedding" if "Embedding" in span.name else "model"
     facts.operation = facts.operation or ("embeddings" if facts.kind == "embedding" else "chat")
@@ -43,6 +51,9 @@ def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
     facts.request_model = facts.request_model or text(request.get("model"))
     facts.finish_reason = facts.finish_reason or _finish(response)
     usage = as_mapping(get("gen_ai.usage.raw")) or as_mapping(response.get("usage"))
+    if not usage and facts.request_model:
+        # Calls of the agents SDK hold what that says of them.
+        usage = as_mapping(get("usage"))
     if usage:
         fill(usage, facts)
     if facts.kind == "embedding" and facts.input_tokens is not None and facts.output_tokens is None:
@@ -88,6 +99,8 @@ def _read_content(attributes: Attributes, request: Mapping[str, Any], response: 
     if not facts.output:
         answer = response.get("message") or response.get("combined_chunk_content") or response.get("text")
         facts.output = to_json([answer] if isinstance(answer, dict) else answer) if answer else ""
+    if not facts.output and isinstance(answers := attributes.get("output"), str | list):
+        facts.output = to_json(answers)
     if events and not facts.output:
         produced = [event for event in events if isinstance(event, dict) and event.get("role") == "assistant"]
         given = [event for event in events if isinstance(event, dict) and event.get("role") != "assistant"]

@@ -52,6 +52,9 @@ def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
     attributes = span.attributes
     get = attributes.get
     facts.kind = _KIND.get(text(get("openinference.span.kind")).upper(), "chain")
+    if facts.kind == "model" and "embed" in text(get("llm.model_name")):
+        # Bedrock's models are all invoked in one way.
+        facts.kind = "embedding"
     facts.operation = _OPERATION.get(facts.kind, "")
     facts.provider = first_text(attributes, ("llm.provider", "llm.system"))
     request = as_mapping(get("input.value"))
@@ -97,16 +100,17 @@ def _read_content(attributes: Attributes, facts: Facts) -> None:
     if facts.kind == "model":
         given = [_message(item) for item in unflatten(attributes, "llm.input_messages")]
         produced = [_message(item) for item in unflatten(attributes, "llm.output_messages")]
-        facts.input = to_json(given) if given else text(get("input.value"))
+        facts.input = to_json(given) if given else text(get("input.value")) or _prompt_of(get("llm.invocation_parameters"))
         facts.output = to_json(produced) if produced else text(get("output.value"))
         tools = [item.get("tool") for item in unflatten(attributes, "llm.tools") if isinstance(item, dict)]
         facts.tools = to_json([as_mapping(tool.get("json_schema")) for tool in tools if isinstance(tool, dict)]) if tools else ""
     else:
         facts.input = text(get("input.value"))
         facts.output = text(get("output.value"))
-        if facts.kind == "embedding" and not facts.input:
+        if facts.kind == "embedding":
             items = [item.get("embedding") for item in unflatten(attributes, "embedding.embeddings") if isinstance(item, dict)]
-            facts.input = to_json([item.get("text") for item in items if isinstance(item, dict)])
+            texts = [item["text"] for item in items if isinstance(item, dict) and item.get("text")]
+            facts.input = to_json(texts) if texts else facts.input or _prompt_of(get("llm.invocation_parameters"))
         elif '"expected_output"' in facts.output:
             _read_crew(as_mapping(facts.output), facts)
     documents = [
@@ -116,6 +120,13 @@ def _read_content(attributes: Attributes, facts: Facts) -> None:
     ]
     if documents:
         facts.documents = to_json(documents)
+
+
+def _prompt_of(parameters: Any) -> str:
+    """The prompt of a request that stands among the parameters of the call."""
+    asked = as_mapping(parameters)
+    found = next((asked[key] for key in ("messages", "prompt", "inputText", "input") if asked.get(key)), "")
+    return to_json(found)
 
 
 def _read_crew(output: Mapping[str, Any], facts: Facts) -> None:

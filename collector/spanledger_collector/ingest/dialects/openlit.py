@@ -13,6 +13,8 @@ from spanledger_collector.ingest.dialects.facts import Facts, pico_usd, text
 NAME: Final = "openlit"
 SCOPES: Final = ("openlit",)
 MARKS: Final = ("gen_ai.sdk.version", "gen_ai.client.token.usage")
+_SLIPS: Final = frozenset({"AttributeError", "KeyError", "IndexError", "TypeError", "ValueError", "UnboundLocalError"})
+"""What its own reading of an answer that it does not expect fails with, after the answer came."""
 
 
 def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
@@ -31,4 +33,6 @@ def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
     # It is set for calls that do not stream too, where it is the latency.
     if is_stream and facts.ttft_ns is None and isinstance(seconds, int | float) and 0 <= seconds < 1e6:
         facts.ttft_ns = int(seconds * 1e9)
+    slip = text(attributes.get("error.type"))
+    facts.is_answered = bool(facts.response_id and facts.finish_reason) and slip in _SLIPS
     facts.environment = text(attributes.get("gen_ai.environment"))

@@ -8,7 +8,7 @@ from typing import Final
 
 from spanledger_collector.ingest.decoded import Attributes, DecodedSpan
 from spanledger_collector.ingest.dialects import genai
-from spanledger_collector.ingest.dialects.facts import Facts, count, first_count, first_text, text, to_json, unflatten
+from spanledger_collector.ingest.dialects.facts import Facts, as_list, as_mapping, first_count, first_text, text, to_json
 
 NAME: Final = "traceloop"
 MARKS: Final = ("traceloop.span.kind", "traceloop.entity.name", "traceloop.workflow.name")
@@ -36,18 +36,13 @@ SCOPES: Final = (
     "opentelemetry.instrumentation.chromadb",
     "opentelemetry.instrumentation.alephalpha",
     "opentelemetry.instrumentation.sagemaker",
+    "opentelemetry.instrumentation.voyageai",
     "opentelemetry.instrumentation.transformers",
     "opentelemetry.instrumentation.writer",
     "traceloop.",
     "@traceloop/",
 )
 _CHUNKS: Final = ("gen_ai.content.completion.chunk", "llm.content.completion.chunk")
-_FIRST_INDEXED: Final = (
-    "gen_ai.prompt.0.role",
-    "gen_ai.prompt.0.content",
-    "gen_ai.completion.0.role",
-    "gen_ai.completion.0.content",
-)
 _ENTITY_KIND: Final = {"agent": "agent", "tool": "tool"}
 _OPERATION_OF_REQUEST: Final = {"chat": "chat", "completion": "text_completion", "embedding": "embeddings", "rerank": "rerank"}
 
@@ -77,10 +72,13 @@ def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
     # Of an Anthropic stream it adds the first event's output to the last one's, which is cumulative.
     facts.is_partial = is_stream and facts.output_tokens is not None and "anthropic" in text(facts.provider).lower()
     # In JavaScript it counts a stream's tokens itself and does not say so, and never says how many were cached.
+    # A model's own answer by way of Bedrock excludes cached tokens, and only such an answer has an id.
+    facts.is_partial |= scope.endswith("bedrock") and facts.cache_read_tokens is None and bool(facts.response_id)
     facts.is_partial |= scope.startswith("@") and facts.operation == "chat" and facts.cache_read_tokens is None
     if is_stream and facts.ttft_ns is None:
         facts.ttft_ns = _first_chunk(span)
-    _read_indexed(attributes, facts)
+    if facts.kind == "rerank":
+        _read_rerank(facts)
     if not facts.input:
         facts.input = text(get("traceloop.entity.input"))
     if not facts.output:
@@ -91,6 +89,15 @@ def read(span: DecodedSpan, scope: str, facts: Facts) -> None:
     for key, value in attributes.items():
         if key.startswith(prefix) and key[len(prefix) :] not in ("user_id", "session_id", "thread_id"):
             facts.tags[key[len(prefix) :]] = text(value)
+
+
+def _read_rerank(facts: Facts) -> None:
+    """Documents stand among the prompts as a system's messages; the query is the user's."""
+    prompts = [as_mapping(prompt) for prompt in as_list(facts.input)]
+    documents = [{"content": prompt.get("content")} for prompt in prompts if prompt.get("role") == "system"]
+    queries = [text(prompt.get("content")) for prompt in prompts if prompt.get("role") == "user"]
+    if documents and queries:
+        facts.documents, facts.input = to_json(documents), queries[-1]
 
 
 def _first_chunk(span: DecodedSpan) -> int | None:
@@ -106,19 +113,3 @@ def _read_gemini_thoughts(attributes: Attributes, facts: Facts) -> None:
     if hidden > 0 and ("gemini" in text(facts.request_model).lower() or "gemini" in text(facts.provider).lower()):
         facts.reasoning_tokens = hidden
         facts.is_output_exclusive = True
-
-
-def _read_indexed(attributes: Attributes, facts: Facts) -> None:
-    if not any(key in attributes for key in _FIRST_INDEXED):
-        return
-    if not facts.input and (prompts := unflatten(attributes, "gen_ai.prompt")):
-        facts.input = to_json(prompts)
-    if not facts.output and (answers := unflatten(attributes, "gen_ai.completion")):
-        facts.output = to_json(answers)
-        last = answers[-1] if isinstance(answers[-1], dict) else {}
-        facts.finish_reason = facts.finish_reason or text(last.get("finish_reason"))
-    functions = unflatten(attributes, "llm.request.functions")
-    if functions and not facts.tools:
-        facts.tools = to_json(functions)
-    if facts.cache_read_tokens is None:
-        facts.cache_read_tokens = count(attributes.get("gen_ai.usage.cache_read_input_tokens"))
