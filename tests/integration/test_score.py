@@ -40,7 +40,7 @@ def verdicts() -> list[Verdict]:
 
 
 def test_many_instrumentations_are_recorded(verdicts: list[Verdict]) -> None:
-    assert len({verdict.payload.instrumentor for verdict in verdicts}) >= 79
+    assert len({verdict.payload.instrumentor for verdict in verdicts}) >= 81
 
 
 def test_each_payload_is_understood(verdicts: list[Verdict]) -> None:

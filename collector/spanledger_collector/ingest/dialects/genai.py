@@ -30,6 +30,7 @@ CACHE_READ: Final = (
     "gen_ai.usage.input_tokens.cached",
     "gen_ai.usage.details.cache_read_tokens",
     "gen_ai.usage.cached_tokens",
+    "gen_ai.usage.details.cached_tokens",
 )
 CACHE_WRITE: Final = (
     semconv.CACHE_WRITE_TOKENS,
