@@ -73,7 +73,8 @@ def test_up_says_where_both_are_and_one_signal_stops_both(tmp_path: Path):
     with log.open("w") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, cwd=tmp_path)
     try:
-        wait_for(lambda: "Ready" in log.read_text())
+        # The last line, since they are written one by one.
+        wait_for(lambda: f"http://127.0.0.1:{dashboard}" in log.read_text())
         assert log.read_text().startswith("Ready in "), "nothing is said before there is something to say"
         assert f"http://127.0.0.1:{collector}" in log.read_text()
         assert f"http://127.0.0.1:{dashboard}" in log.read_text()

@@ -166,7 +166,7 @@ def test_a_body_that_is_too_large_is_cut_until_it_fits(spooling: Collector) -> N
     def small_only(path: str, body: bytes) -> tuple[int, dict[str, str], bytes] | None:
         if path.endswith("traces"):
             return (413, {}, b"") if body.count(b"spanledger.interaction") > 2 else None
-        return (422, {}, b"") if b'"bad"' in body else None
+        return (422, {}, b"") if b'"wrong"' in body else None
 
     spooling.requests.clear()
     spooling.decide = small_only
