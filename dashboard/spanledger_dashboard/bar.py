@@ -22,7 +22,7 @@ from spanledger_dashboard.state import (
     title,
 )
 from spanledger_dashboard.untrusted import label
-from spanledger_schema.catalogue import DIMENSIONS
+from spanledger_schema.dimensions import DIMENSIONS
 from spanledger_schema.semconv import DEFAULT_PROJECT
 
 _FOLDED: Final = ("app", "feature", "model", "release")

@@ -16,7 +16,7 @@ from spanledger_dashboard.charts.waterfall import ordered, waterfall
 from spanledger_dashboard.conversation import clipped
 from spanledger_dashboard.scope import Scope
 from spanledger_dashboard.untrusted import badge_label, label, shorten
-from spanledger_schema.catalogue import FAILURE_MODES
+from spanledger_schema.failure_modes import FAILURE_MODES
 
 _ROWS_TALL: Final = 22
 _TALL: Final = 760

@@ -17,7 +17,9 @@ from spanledger_dashboard.rules import (
     window_length,
 )
 from spanledger_dashboard.untrusted import NOT_SET, label
-from spanledger_schema.catalogue import DIMENSIONS, FAILURE_MODES, MEASURES
+from spanledger_schema.catalogue import MEASURES
+from spanledger_schema.dimensions import DIMENSIONS
+from spanledger_schema.failure_modes import FAILURE_MODES
 from spanledger_schema.query import OPERATORS
 from spanledger_schema.units import Unit
 

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from spanledger_dashboard import format as fmt
 from spanledger_dashboard.untrusted import shorten
-from spanledger_schema.catalogue import DIMENSIONS, MEASURES
+from spanledger_schema.catalogue import MEASURES
+from spanledger_schema.dimensions import DIMENSIONS
 from spanledger_schema.units import Unit
 
 COMPARISONS: Final = {">": "above", ">=": "at or above", "<": "below", "<=": "at or below"}

@@ -9,7 +9,7 @@ import streamlit as st
 
 from spanledger_dashboard.state import COMPARE_NONE, Filters, Window
 from spanledger_dashboard.theme import Palette
-from spanledger_schema.catalogue import FAILURE_MODES
+from spanledger_schema.failure_modes import FAILURE_MODES
 
 _KEY = "_scope"
 NO_BASELINE: Final = "The time to compare with has no complete data."

@@ -11,7 +11,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from spanledger_dashboard.untrusted import NOT_SET
-from spanledger_schema.catalogue import DIMENSIONS, TAG_DIMENSION_PREFIX
+from spanledger_schema.dimensions import DIMENSIONS, TAG_DIMENSION_PREFIX
 from spanledger_schema.query import Filter, Query
 from spanledger_schema.semconv import DEFAULT_PROJECT
 

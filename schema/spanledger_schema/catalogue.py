@@ -1,4 +1,4 @@
-"""Measures and dimensions: each number is defined here once, with its label, unit, meaning and SQL.
+"""Measures: each number is defined here once, with its label, unit, meaning and SQL.
 
 A measure states how it is computed from `calls` (one row per call), from `interactions` (one row per interaction), or
 both, or from `losses` (what SDKs say that they lost); `query/compile.py` chooses. Over `interactions` broken down by a
@@ -31,18 +31,6 @@ class Measure:
     additive: bool = False
     empty_is_zero: bool = False
     rising_is: str = "neutral"
-
-
-@dataclass(frozen=True, slots=True)
-class Dimension:
-    """What a measure is broken down by or filtered on: the column of calls, of interactions, of losses that holds it."""
-
-    name: str
-    label: str
-    description: str
-    calls: str | None = None
-    interactions: str | None = None
-    losses: str | None = None
 
 
 _IN_CALLS: Final = (
@@ -470,59 +458,4 @@ _ALL: Final = (
 )
 
 MEASURES: Final[dict[str, Measure]] = {measure.name: measure for measure in _ALL}
-
-
-def _both(name: str, label: str, description: str, column: str | None = None, losses: str | None = None) -> Dimension:
-    return Dimension(name, label, description, calls=column or name, interactions=column or name, losses=losses)
-
-
-_DIMENSIONS: Final = (
-    _both("app", "App", "The application (`service.name`).", losses="app"),
-    _both("environment", "Environment", "The deployment environment.", losses="environment"),
-    _both("feature", "Feature", "The part of the product that asked."),
-    _both("release", "Release", "The application's release (`service.version`).", losses="release"),
-    Dimension("prompt_version", "Prompt version", "The version of a call's prompt.", calls="prompt_version"),
-    _both("user", "User", "The end user."),
-    _both("session", "Session", "The conversation or session."),
-    _both("trace_id", "Trace", "The OpenTelemetry trace."),
-    _both("interaction", "Interaction", "The interaction's id.", "interaction_id"),
-    _both("failure_mode", "Failure mode", "How the interaction failed; not set when it did not."),
-    Dimension("interaction_name", "Interaction name", "The name of the interaction.", interactions="name"),
-    Dimension("model", "Model", "The model that answered, else the one asked for.", calls="model"),
-    Dimension("provider", "Provider", "The model's provider.", calls="provider"),
-    Dimension("operation", "Operation", "The GenAI operation of the call.", calls="operation"),
-    Dimension("kind", "Kind of call", "model, embedding, rerank, tool or retrieval.", calls="kind"),
-    Dimension("call_name", "Call", "The name of the tool, data source or model call.", calls="name"),
-    Dimension("error_class", "Error class", "The class of a call's error.", calls="error_class"),
-    Dimension("finish_reason", "Finish reason", "Why the model stopped.", calls="finish_reason"),
-    Dimension("cost_status", "Cost status", "reported, priced, estimated, unpriced or free.", calls="cost_status"),
-    Dimension("usage_quality", "Usage quality", "exact, estimated, partial or missing.", calls="usage_quality"),
-    Dimension("confidence_source", "Confidence source", "What stated the confidence.", interactions="confidence_source"),
-    Dimension("feedback_source", "Feedback source", "user, reviewer or evaluator.", interactions="feedback_source"),
-    Dimension("feedback_name", "Feedback name", "What was judged.", interactions="feedback_name"),
-    Dimension("loss_reason", "Reason of loss", "Why an SDK lost what it lost; of its losses only.", losses="reason"),
-    Dimension("span_kind", "Kind of span", "What a span is: model, tool, retrieval, agent, …", interactions="span_kind"),
-)
-
-DIMENSIONS: Final[dict[str, Dimension]] = {dimension.name: dimension for dimension in _DIMENSIONS}
-TAG_DIMENSION_PREFIX: Final = "tag:"
 USER_FEEDBACK_SCOPE: Final = ("user",)
-
-FAILURE_MODES: Final[dict[str, str]] = {
-    "rate_limited": "The provider refused for too many requests.",
-    "timeout": "A call took too long.",
-    "provider_error": "The provider failed (5xx or overloaded).",
-    "auth_error": "The provider refused the credentials.",
-    "invalid_request": "The provider refused the request as malformed or too long.",
-    "cancelled": "The call was cancelled or its stream cut off.",
-    "error": "Another error ended the interaction.",
-    "tool_error": "A tool failed.",
-    "retrieval_error": "A retrieval failed.",
-    "content_filter": "A content filter stopped the answer.",
-    "refusal": "The model refused.",
-    "truncated": "The answer hit the token limit.",
-    "empty": "The model answered nothing.",
-    "validation": "The answer failed a check.",
-    "rejected": "The user rejected the answer.",
-}
-"""Failure modes in no order; `settle/rules.py` has the order in which they are tried."""

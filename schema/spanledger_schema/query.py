@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from spanledger_schema.catalogue import DIMENSIONS, MEASURES, TAG_DIMENSION_PREFIX
+from spanledger_schema.catalogue import MEASURES
+from spanledger_schema.dimensions import DIMENSIONS, TAG_DIMENSION_PREFIX
 
 GRANULARITIES = ("minute", "hour", "day", "week", "month")
 OPERATORS = ("in", "not_in", "contains", "starts_with")

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from live import LiveCollector
 from otlp_kit import S, chat, request, trace_hex
 
-from spanledger_schema.catalogue import DIMENSIONS, MEASURES
+from spanledger_schema.catalogue import MEASURES
+from spanledger_schema.dimensions import DIMENSIONS
 
 ADDITIVE = [name for name, measure in MEASURES.items() if measure.additive and measure.losses is None]
 OF_CALLS = [name for name in ADDITIVE if MEASURES[name].calls is not None]

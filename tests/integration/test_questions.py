@@ -12,7 +12,9 @@ import pytest
 from live import LiveCollector
 from otlp_kit import S, chat, request, span_hex, trace_hex
 
-from spanledger_schema.catalogue import DIMENSIONS, MEASURES
+from spanledger_collector.query.compile import FEW_VALUED
+from spanledger_schema.catalogue import MEASURES
+from spanledger_schema.dimensions import DIMENSIONS
 
 PROJECT = "shop"
 AT = (time.time() // 3_600 - 3) * 3_600
@@ -392,3 +394,15 @@ def test_the_preview_is_what_the_user_asked_not_what_was_searched(shop: LiveColl
     (item,) = shop.get("/api/v1/interactions", project)["items"]
     assert item["preview"] == "Where is my parcel?"
     assert shop.get(f"/api/v1/interactions/{item['id']}", project)["interaction"]["preview"] == "Where is my parcel?"
+
+
+def test_dimensions_that_are_grouped_by_their_hash_have_few_values(collector: LiveCollector) -> None:
+    """Sixty-four bits tell a dictionary's values apart, not the ids of everything that ever was."""
+    sql = "SELECT table, name, type FROM system.columns WHERE database = currentDatabase() AND table IN ('calls', 'interactions')"
+    types = {(row["table"], row["name"]): row["type"] for row in collector.parts.store.read(sql).to_pylist()}
+    plural = {"confidence_source": "confidence_sources", "feedback_source": "feedback_sources", "feedback_name": "feedback_names"}
+    for name in FEW_VALUED:
+        dimension = DIMENSIONS[name]
+        for table, column in (("calls", dimension.calls), ("interactions", dimension.interactions)):
+            column = {**plural, "span_kind": "span_kinds"}.get(column or "", column)
+            assert column is None or "LowCardinality" in types[table, column], (table, column)

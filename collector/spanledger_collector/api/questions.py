@@ -19,7 +19,9 @@ from spanledger_collector.query.interactions import LIMIT_MAX, Wanted, list_inte
 from spanledger_collector.query.places import dimension_values, list_projects, list_tags
 from spanledger_collector.query.run import answer, to_result
 from spanledger_collector.store.project_book import ProjectSettings, read_settings
-from spanledger_schema import catalogue as schema
+from spanledger_schema.catalogue import MEASURES
+from spanledger_schema.dimensions import DIMENSIONS
+from spanledger_schema.failure_modes import FAILURE_MODES
 from spanledger_schema.query import Query as Question
 
 router = APIRouter(prefix="/api/v1", tags=["Questions"])
@@ -82,13 +84,13 @@ async def get_catalogue() -> dict[str, Any]:
                 "additive": measure.additive,
                 "rising_is": measure.rising_is,
             }
-            for measure in schema.MEASURES.values()
+            for measure in MEASURES.values()
         ],
         "dimensions": [
             {"name": dimension.name, "label": dimension.label, "description": dimension.description}
-            for dimension in schema.DIMENSIONS.values()
+            for dimension in DIMENSIONS.values()
         ],
-        "failure_modes": schema.FAILURE_MODES,
+        "failure_modes": FAILURE_MODES,
     }
 
 

@@ -11,12 +11,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from spanledger_collector.query.route import Source, dimensions_of, not_of_calls, of_calls_only, route
-from spanledger_schema.catalogue import (
-    DIMENSIONS,
-    TAG_DIMENSION_PREFIX,
-    USER_FEEDBACK_SCOPE,
-    Measure,
-)
+from spanledger_schema.catalogue import USER_FEEDBACK_SCOPE, Measure
+from spanledger_schema.dimensions import DIMENSIONS, TAG_DIMENSION_PREFIX
 from spanledger_schema.query import Filter, Query, QueryError
 from spanledger_schema.spans import INTERACTION_FIELDS
 
@@ -33,8 +29,8 @@ _BUCKETS: Final = {
     "week": "toDateTime(toStartOfWeek(start_time, 1, {zone:String}), {zone:String})",
     "month": "toDateTime(toStartOfMonth(start_time, {zone:String}), {zone:String})",
 }
-_FEW_VALUED: Final = frozenset(DIMENSIONS) - {"user", "session"}
-"""Dimensions whose column is LowCardinality."""
+FEW_VALUED: Final = frozenset(DIMENSIONS) - {"user", "session", "trace_id", "interaction"}
+"""Dimensions whose column is LowCardinality: so few values that no two share a hash of 64 bits."""
 _ARRAYS: Final = {
     "confidence_source": ("confidence_sources", ("confidence_values",)),
     "feedback_source": ("feedback_sources", ("feedback_names", "feedback_positive")),
@@ -175,7 +171,7 @@ class _Compiler:
         keys = ["time"] if query.granularity else []
         for index, name in enumerate(query.dimensions):
             column = self._column(name, source)
-            if len(query.dimensions) > 1 and name in _FEW_VALUED:
+            if len(query.dimensions) > 1 and name in FEW_VALUED:
                 # The engine packs two keys of LowCardinality by copying their texts, row by row; hashes it takes from the
                 # dictionary, and two numbers are a key of fixed width: half the time.
                 columns.append(f"nullIf(any({column}), '') AS d{index}")

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from spanledger_collector.query.compile import bind_time
 from spanledger_collector.store.protocol import Store, rows_of
-from spanledger_schema.catalogue import DIMENSIONS, TAG_DIMENSION_PREFIX
+from spanledger_schema.dimensions import DIMENSIONS, TAG_DIMENSION_PREFIX
 from spanledger_schema.query import QueryError, is_dimension
 
 _UNFOLDED: Final = {

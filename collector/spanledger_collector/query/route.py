@@ -11,7 +11,8 @@
 from collections.abc import Iterable
 from enum import StrEnum
 
-from spanledger_schema.catalogue import DIMENSIONS, MEASURES, TAG_DIMENSION_PREFIX, Measure
+from spanledger_schema.catalogue import MEASURES, Measure
+from spanledger_schema.dimensions import DIMENSIONS, TAG_DIMENSION_PREFIX
 from spanledger_schema.query import Query, QueryError
 
 

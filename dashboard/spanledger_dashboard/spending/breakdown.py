@@ -16,7 +16,7 @@ from spanledger_dashboard.links import go
 from spanledger_dashboard.scope import Scope
 from spanledger_dashboard.state import ask, can_narrow, narrowed
 from spanledger_dashboard.untrusted import shorten
-from spanledger_schema.catalogue import DIMENSIONS, TAG_DIMENSION_PREFIX
+from spanledger_schema.dimensions import DIMENSIONS, TAG_DIMENSION_PREFIX
 
 BY: Final = (
     "model",

@@ -17,7 +17,7 @@ from spanledger_dashboard.scope import Scope
 from spanledger_dashboard.spending.figures import coverage
 from spanledger_dashboard.state import ask, question
 from spanledger_dashboard.untrusted import label, shorten
-from spanledger_schema.catalogue import DIMENSIONS
+from spanledger_schema.dimensions import DIMENSIONS
 
 COMPOSED: Final = 200
 TAIL_MAX: Final = 7

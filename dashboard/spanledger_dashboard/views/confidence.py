@@ -18,7 +18,7 @@ from spanledger_dashboard.charts import confidence
 from spanledger_dashboard.scope import Scope
 from spanledger_dashboard.state import ask, iso, title
 from spanledger_dashboard.untrusted import label, shorten
-from spanledger_schema.catalogue import DIMENSIONS
+from spanledger_schema.dimensions import DIMENSIONS
 from spanledger_schema.query import Filter
 
 SEGMENT: Final = ("confidence_count", "confidence_p10", "confidence_p50", "confidence_p90")

@@ -16,7 +16,8 @@ from spanledger_dashboard.intervals import wilson
 from spanledger_dashboard.listing import table as interaction_table
 from spanledger_dashboard.scope import Scope
 from spanledger_dashboard.state import ask, interaction_params
-from spanledger_schema.catalogue import DIMENSIONS, FAILURE_MODES
+from spanledger_schema.dimensions import DIMENSIONS
+from spanledger_schema.failure_modes import FAILURE_MODES
 from spanledger_schema.units import Unit
 
 TOTALS: Final = (

@@ -17,7 +17,7 @@ from spanledger_dashboard.links import go
 from spanledger_dashboard.scope import Scope
 from spanledger_dashboard.state import ask, interaction_params
 from spanledger_dashboard.untrusted import badge_label, label, shorten
-from spanledger_schema.catalogue import DIMENSIONS
+from spanledger_schema.dimensions import DIMENSIONS
 from spanledger_schema.query import Filter
 
 SOURCES: Final = ("user", "reviewer", "evaluator")

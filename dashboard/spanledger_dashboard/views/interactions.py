@@ -11,7 +11,7 @@ from spanledger_dashboard.listing import records, table
 from spanledger_dashboard.scope import Scope
 from spanledger_dashboard.state import interaction_params
 from spanledger_dashboard.untrusted import label
-from spanledger_schema.catalogue import FAILURE_MODES
+from spanledger_schema.failure_modes import FAILURE_MODES
 
 PAGE: Final = 50
 EXPORT_MAX: Final = 5_000

@@ -19,7 +19,8 @@ from spanledger.cli._show import (
     show_value,
     warn,
 )
-from spanledger_schema.catalogue import DIMENSIONS, MEASURES
+from spanledger_schema.catalogue import MEASURES
+from spanledger_schema.dimensions import DIMENSIONS
 from spanledger_schema.query import GRANULARITIES, Query, QueryError
 
 _MEASURES = f"What to count: {', '.join(MEASURES)}."

@@ -22,7 +22,9 @@ import polars as pl
 import pyarrow as pa
 from tests.unit.dashboard.fake_spending import costs, prices, reprices
 
-from spanledger_schema.catalogue import DIMENSIONS, FAILURE_MODES, MEASURES
+from spanledger_schema.catalogue import MEASURES
+from spanledger_schema.dimensions import DIMENSIONS
+from spanledger_schema.failure_modes import FAILURE_MODES
 from spanledger_schema.query import Query, QueryError
 
 FEATURES = {
