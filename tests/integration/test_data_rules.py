@@ -137,10 +137,7 @@ def test_while_the_store_is_away_only_what_the_rules_left_waits_on_disk(live: Li
         assert "open words" in waiting
     finally:
         live.parts.store.command("ATTACH TABLE spans")
-    deadline = time.monotonic() + 20
-    while not live.parts.spool.is_empty:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    live.drained()
     assert live.ask(["spans", "input_tokens"], project) == [{"spans": 3, "input_tokens": 300}]
     assert live.parts.account.by_project()[project] == {"accepted": 3, "stored": 3, "pending": 0, "quarantined": 0}
     assert "[redacted:email] or not" in content_of(live, project, 3)
@@ -155,10 +152,7 @@ def test_a_rule_made_while_something_waits_holds_for_it_too(live: LiveCollector,
         rule(live, project, {"data_class": "secret", "action": "deny"})
     finally:
         live.parts.store.command("ATTACH TABLE spans")
-    deadline = time.monotonic() + 20
-    while not live.parts.spool.is_empty:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    live.drained()
     assert live.value("spans", project) == 1
     assert live.parts.account.by_project()[project] == {"accepted": 1, "stored": 1, "pending": 0, "quarantined": 0}
     assert denied(live, project) == 1

@@ -37,14 +37,6 @@ def bring_back(live: LiveCollector) -> None:
         live.parts.store.command(f"ATTACH TABLE {table}")
 
 
-def drained(live: LiveCollector) -> None:
-    deadline = time.monotonic() + 20
-    while not live.parts.spool.is_empty or live.parts.is_store_away:
-        assert time.monotonic() < deadline, "the spool did not drain"
-        time.sleep(0.05)
-    live.settled()
-
-
 def account(live: LiveCollector, project: str) -> dict[str, int]:
     """accepted, stored, pending, quarantined off /metrics; the invariant holds whenever one looks."""
     text = live.http.get("/metrics").text
@@ -67,7 +59,7 @@ def test_spans_feedback_and_content_wait_on_disk_and_arrive_in_full(live: LiveCo
     assert account(live, "p") == {"accepted": 3, "stored": 1, "pending": 2, "quarantined": 0}
     assert live.http.get("/api/v1/status").json()["waiting_spans"] == 2
     bring_back(live)
-    drained(live)
+    live.drained()
     assert account(live, "p") == {"accepted": 3, "stored": 3, "pending": 0, "quarantined": 0}
     row = live.ask(["input_tokens", "generations", "cost_usd", "feedback_count"], "p")[0]
     assert row == {"input_tokens": 3_000, "generations": 3, "cost_usd": "0.0105", "feedback_count": 1}
@@ -95,7 +87,7 @@ def test_what_waits_survives_the_process(live: LiveCollector) -> None:
         store.command(f"ATTACH TABLE IF NOT EXISTS {table}")
     store.close()
     live._start()
-    drained(live)
+    live.drained()
     assert account(live, "p") == {"accepted": 10, "stored": 10, "pending": 0, "quarantined": 0}
     assert live.value("generations", "p") == 11
 
@@ -107,7 +99,7 @@ def test_requests_sent_again_while_the_store_is_away_count_once(live: LiveCollec
         assert live.send(body, "p").status_code == 200
     bring_back(live)
     live.send(body, "p")
-    drained(live)
+    live.drained()
     assert live.ask(["generations", "input_tokens"], "p") == [{"generations": 1, "input_tokens": 1_000}]
 
 
@@ -121,7 +113,7 @@ def test_a_full_spool_says_so_at_once_and_takes_more_when_it_is_empty(live: Live
     kept = sum(answer.status_code == 200 for answer in answers)
     assert account(live, "p")["pending"] == 399 * kept
     bring_back(live)
-    drained(live)
+    live.drained()
     assert live.send(big, "p").status_code == 200
     assert live.value("generations", "p") == 399
 
@@ -138,7 +130,7 @@ def test_a_slow_store_costs_no_client_more_than_its_patience() -> None:
             assert collector.send(request(S(1, trace=2, attrs=CHAT)), "p").status_code == 200
             assert time.monotonic() - began < 3
             assert account(collector, "p")["pending"] == 1
-        drained(collector)
+        collector.drained()
         assert account(collector, "p")["pending"] == 0
         assert collector.value("generations", "p") == 2
     finally:
@@ -180,7 +172,7 @@ def test_a_refused_span_among_what_waited_does_not_stop_the_drain(live: LiveColl
     for number in range(1, 6):
         live.send(request(S(1, trace=number, attrs=CHAT, name="poison" if number == 2 else "call")), "p")
     bring_back(live)
-    drained(live)
+    live.drained()
     assert account(live, "p") == {"accepted": 5, "stored": 4, "pending": 0, "quarantined": 1}
 
 
@@ -201,7 +193,7 @@ def test_the_account_agrees_whenever_one_looks(live: LiveCollector) -> None:
             if number == 25:
                 bring_back(live)
             assert live.send(request(S(1, trace=number, attrs=CHAT)), "p").status_code == 200
-        drained(live)
+        live.drained()
     finally:
         stop.set()
         watcher.join()

@@ -167,9 +167,7 @@ def test_erasing_waits_for_what_waits(collector: LiveCollector, project: str) ->
         assert refused.status_code == 503
     finally:
         store.command("ATTACH TABLE spans")
-    deadline = time.monotonic() + 20
-    while not collector.parts.spool.is_empty and time.monotonic() < deadline:
-        time.sleep(0.05)
+    collector.drained()
 
 
 def test_the_command_line_says_what_it_did(collector: LiveCollector, project: str) -> None:

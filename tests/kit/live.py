@@ -119,6 +119,14 @@ class LiveCollector:
         assert response.status_code == 200, response.text
         return response.json()
 
+    def drained(self) -> None:
+        """Wait until the store is back, nothing waits on disk any more, and all is counted."""
+        deadline = time.monotonic() + 20
+        while not self.parts.spool.is_empty or self.parts.is_store_away:
+            assert time.monotonic() < deadline, "it still waits on disk"
+            time.sleep(0.05)
+        self.settled()
+
     def settled(self) -> None:
         """Wait until everything that was acknowledged is counted."""
         assert self.parts.settler.drain(20)

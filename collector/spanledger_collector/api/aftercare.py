@@ -55,8 +55,10 @@ async def look_after(parts: Services) -> None:
 
 def _left_over(parts: Services) -> dict[Key, int]:
     """What came shortly before an earlier process ended, perhaps before it could look after it."""
-    mark = ledger.settled_mark(parts.store, "default")
-    return dict.fromkeys(ledger.changed_since(parts.store, max(0, mark - _BEFORE_MARK_NS)), 0) if mark else {}
+    projects = parts.rules.projects
+    mark = parts.settler.begun_at if projects else 0
+    keys = ledger.changed_since(parts.store, max(0, mark - _BEFORE_MARK_NS)) if mark else []
+    return dict.fromkeys((key for key in keys if key[0] in projects), 0)
 
 
 async def _look(parts: Services, late: dict[Key, int]) -> None:

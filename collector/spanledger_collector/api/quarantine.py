@@ -9,13 +9,13 @@ from fastapi import APIRouter, Body
 from spanledger_collector.api.services import ProjectDep, Services, ServicesDep
 from spanledger_collector.errors import InvalidQuestion
 from spanledger_collector.governance.data_rules import DataRules
-from spanledger_collector.ingest.afterwards import content_row, enforce_rows
+from spanledger_collector.ingest.afterwards import enforce_rows
 from spanledger_collector.ingest.writer import Parcel
 from spanledger_collector.query.erasure import delete_content
 from spanledger_collector.store import arrow
 from spanledger_collector.store.arrow import rows_from
 from spanledger_collector.store.spool import Refused
-from spanledger_schema.spans import CONTENT_FIELDS, SPAN_FIELDS, SpanRow
+from spanledger_schema.spans import CONTENT_FIELDS, SPAN_FIELDS, ContentRow, SpanRow
 
 router = APIRouter(prefix="/api/v1/quarantine", tags=["Quarantine"])
 
@@ -63,7 +63,7 @@ class _Again:
     def __init__(self, item: Refused, rules: DataRules | None) -> None:
         self.item = item
         before = rows_from(item.spans, SPAN_FIELDS, SpanRow._make)
-        content = [] if item.content is None else rows_from(item.content, CONTENT_FIELDS, content_row)
+        content: list[ContentRow] = [] if item.content is None else rows_from(item.content, CONTENT_FIELDS, tuple)
         self.rows, self.content = (before, content) if rules is None else enforce_rows(before, content, rules)
         self.is_touched = (self.rows, self.content) != (before, content)
         self.denied = len(before) - len(self.rows)

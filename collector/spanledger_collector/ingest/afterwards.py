@@ -5,7 +5,7 @@ they have. A row and its content become a span again, the rules do with it what 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from spanledger_collector.governance.data_rules import Action, DataRules
 from spanledger_collector.ingest.classes import NOTHING, Classes, Place, Stated, either, own, resolver
@@ -27,12 +27,6 @@ _CONTENT: Final = {
 """Columns of content, and names under which they are content for the rules too."""
 _PLACES: Final = {name: [field for field, _ in CONTENT_FIELDS].index(name) for name in _CONTENT}
 _NAMES: Final = ("scope", "app", "environment", "release", "feature", "prompt_version", "interaction")
-
-
-def content_row(values: Iterable[Any]) -> ContentRow:
-    """A row of content from its values in the order of the columns."""
-    row: ContentRow = tuple(values)
-    return row
 
 
 def with_class(row: SpanRow, rows: Iterable[SpanRow], of_resource: Mapping[tuple[str, str], Stated]) -> SpanRow:

@@ -147,7 +147,8 @@ def _tail(store: Store, relation: str, parameters: Mapping[str, Any], head: Mapp
     everywhere = _counts(store, relation, parameters, rows)
     found = []
     for row in rows:
-        rest = everywhere[row["dimension"], row["value"]] - row["in_tail"]
+        # Counted a moment later, when what was erased meanwhile is gone.
+        rest = max(0, everywhere.get((row["dimension"], row["value"]), 0) - row["in_tail"])
         share_tail = row["in_tail"] / tail if tail else 0.0
         share_rest = rest / (known - tail) if known > tail else 0.0
         if row["in_tail"] < min(_TAIL_MIN, max(1, tail // 4)) or share_tail <= share_rest:
@@ -171,7 +172,7 @@ def _counts(
 ) -> dict[tuple[str, str], int]:
     """How many interactions of known cost have each value, in a pass for each dimension.
 
-    To unfold all interactions into a pair for each dimension, as for the few of the tail, takes ten times as long.
+    To unfold all interactions into a pair for each dimension, as the few of the tail are, takes several times as long.
     """
     bound, passes = dict(parameters), []
     for name in dict.fromkeys(row["dimension"] for row in rows):

@@ -103,6 +103,8 @@ class Settler:
     ) -> None:
         """Prepare; see `Settings` for the times and the bound."""
         self.flights = flights
+        self.begun_at = 0
+        """The mark from which it went on: everything that came before was settled by an earlier process."""
         self._store = store
         self._books = books
         self._counters = counters
@@ -187,7 +189,7 @@ class Settler:
     # --- start -------------------------------------------------------------------------------------------------------
 
     def _recover(self) -> None:
-        self._mark = ledger.settled_mark(self._store, _COLLECTOR)
+        self._mark = self.begun_at = ledger.settled_mark(self._store, _COLLECTOR)
         CLOCK.not_before(max(self._mark, ledger.newest_version(self._store)))
         if CLOCK.ahead_s > _AHEAD_S_MAX:
             _LOGGER.warning("the store was written %.0f s in the future of this host's clock; check the clock", CLOCK.ahead_s)

@@ -46,6 +46,11 @@ class RuleBook:
             raise StoreUnavailable("The data rules cannot be read now; send it again in a few seconds.")
         return self._rules.get(project)
 
+    @property
+    def projects(self) -> frozenset[str]:
+        """Those that have rules, as far as is known."""
+        return frozenset(self._rules)
+
     def reload(self) -> None:
         """Read all rules anew.
 

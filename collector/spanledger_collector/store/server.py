@@ -36,8 +36,6 @@ def _read_settings(query_seconds_max: float, query_memory_bytes_max: int) -> dic
         "max_memory_usage": query_memory_bytes_max,
         "max_bytes_before_external_group_by": query_memory_bytes_max // 2,
         "do_not_merge_across_partitions_select_final": 1,
-        # As in the embedded store: under a limit of memory the engine's default allows one thread.
-        "max_threads_min_free_memory_per_thread": 0,
         "skip_unavailable_shards": 0,
     }
 
