@@ -77,6 +77,26 @@ def test_totals_move_by_exactly_what_is_told(collector: LiveCollector, history: 
     assert [(record["dry_run"], record["calls_changed"]) for record in records] == [(False, 0), (False, 100), (True, 100)]
 
 
+def test_a_dry_run_knows_what_twins_in_other_traces_told(collector: LiveCollector, project: str) -> None:
+    """The user's trace is billed, by what the provider's client counted in a trace of its own."""
+    model = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "anthropic", "gen_ai.request.model": "claude-sonnet-4-5"}
+    said = {"gen_ai.output.messages": '[{"role": "assistant", "parts": [{"type": "text", "content": "It lies there."}]}]'}
+    counts = {"gen_ai.usage.input_tokens": 1_000, "gen_ai.usage.output_tokens": 50, "gen_ai.response.id": "msg_1"}
+    spans = [
+        S(1, attrs={"spanledger.interaction": "answer"}, trace=1, end=2.0),
+        S(2, 1, scope="logfire.anthropic", attrs=model | said, trace=1, start=0.1, end=1.0),
+        S(3, scope="com.anthropic.sdk.python", attrs=model | counts, trace=2, start=0.12, end=0.98),
+    ]
+    collector.send(request(*spans, at=time.time() - 60), project)
+    collector.settled()
+    before = total(collector, project)
+    assert before == Decimal("0.00375"), "1,000 tokens at 3 and 50 at 15 USD a million"
+    for dry_run in (True, False):
+        done = reprice(collector, project, dry_run=dry_run)
+        assert (done["difference_usd"], done["calls_changed"]) == ("0", 0)
+    assert total(collector, project) == before
+
+
 def test_a_part_of_history_only(collector: LiveCollector, history: str) -> None:
     post(collector, "/api/v1/prices", PRICE, history, 201)
     post(collector, "/api/v1/prices", {"provider": "openai", "model": "gpt-4o*", "multiplier": "0.5"}, history, 201)

@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -18,10 +18,12 @@ from typing import Final, NamedTuple
 from spanledger_collector.errors import SpanledgerError
 from spanledger_collector.pricing.user import SOURCE as USER
 from spanledger_collector.settle.books import Books
+from spanledger_collector.settle.links import TwinLinks
+from spanledger_collector.settle.recent import Trace
 from spanledger_collector.settle.rules import settle
 from spanledger_collector.settle.run import Settler
 from spanledger_collector.store import reprice_book
-from spanledger_collector.store.ledger import History, read_history, read_settled
+from spanledger_collector.store.ledger import History, Key, read_history, read_settled
 from spanledger_collector.store.protocol import Store
 from spanledger_collector.store.reprice_book import Change, Reprice
 from spanledger_schema.spans import CallRow
@@ -165,7 +167,7 @@ class Repricer:
                     return "stopped"
                 chunk = traces[start : start + _TRACES_AT_ONCE]
                 history = read_history(self._store, [(project, trace_id) for trace_id in chunk])
-                after = self._expected(project, history.values()) if asked.is_dry_run else self._settle_again(project, chunk)
+                after = self._expected(project, history) if asked.is_dry_run else self._settle_again(project, chunk)
                 for held in history.values():
                     for span_id, before in held.calls.items():
                         now = after.get((before.trace_id, span_id))
@@ -175,12 +177,29 @@ class Repricer:
                 self._note(asked, "running", tally)
         return "done"
 
-    def _expected(self, project: str, histories: Iterable[History]) -> dict[tuple[str, str], CallRow]:
-        """The calls that count now, as today's prices price them."""
+    def _expected(self, project: str, history: Mapping[Key, History]) -> dict[tuple[str, str], CallRow]:
+        """The calls that count now, as today's prices price them and twins in other traces complete them."""
         book = self._books.of(project)
+        # That knows nothing, so it asks the store about all that may have twins.
+        links = TwinLinks(self._store)
+        traces: dict[Key, Trace] = {}
+
+        def take(found: Mapping[Key, History]) -> None:
+            for key, held in found.items():
+                traces[key] = Trace()
+                traces[key].absorb(held)
+                links.consider(key, traces[key])
+
+        def load(keys: Sequence[Key]) -> dict[Key, Trace]:
+            take(read_history(self._store, [key for key in keys if key not in traces]))
+            return {key: traces[key] for key in keys}
+
+        take(history)
+        links.resolve(list(traces.items()), load)
         found = {}
-        for held in histories:
-            for call in settle(held.rows.values(), list(held.feedback.values()), book).calls:
+        for key, held in history.items():
+            trace = traces[key]
+            for call in settle(trace.noted_rows(), list(trace.feedback.values()), book, trace.elsewhere).calls:
                 if call.span_id in held.calls:
                     found[call.trace_id, call.span_id] = call
         return found

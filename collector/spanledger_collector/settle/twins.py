@@ -168,7 +168,8 @@ def complete(winner: Node, twin: SpanRow) -> None:
     """Take over what the twin knows and the winner does not; of the same response, what the client itself counted."""
     row = winner.row
     changes: dict[str, object] = {}
-    if is_clients_own(twin) and _is_exact(twin) and row.response_id == twin.response_id != "":
+    is_same_response = is_clients_own(twin) and row.response_id == twin.response_id != ""
+    if _is_exact(twin) and (is_same_response or is_guess(row)):
         changes = {name: getattr(twin, name) for name in ("input_tokens", "output_tokens", "usage_quality")}
         row = row._replace(**changes)  # type: ignore[arg-type]
     if row.input_tokens == twin.input_tokens:
