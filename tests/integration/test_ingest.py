@@ -11,7 +11,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from otlp_kit import S, chat, recorded, request, span_hex, trace_hex
 
 from spanledger_collector.store.compact import compact_one
+from spanledger_collector.store.ledger import keep_best
 from spanledger_collector.store.protocol import rows_of
+from spanledger_schema.spans import SpanRow
 
 MEASURES = ["interactions", "spans", "generations", "cost_usd", "input_tokens", "output_tokens"]
 
@@ -216,3 +218,16 @@ def test_closed_days_become_one_part_and_say_the_same(collector: LiveCollector, 
     parts = {row["table"]: row["n"] for row in rows_of(store.read(sql, {"day": day}))}
     assert parts == {"calls": 1, "interactions": 1}
     assert collector.ask(MEASURES, project) == before
+
+
+def test_who_waits_for_what_is_counted_waits_for_what_is_just_being_taken_in(
+    collector: LiveCollector, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(rows: dict[str, SpanRow], row: SpanRow) -> bool:
+        time.sleep(0.1)
+        return keep_best(rows, row)
+
+    monkeypatch.setattr("spanledger_collector.settle.run.keep_best", slowly)
+    for trace in range(1, 4):
+        collector.send(request(S(1, attrs=chat(), trace=trace)), project)
+        assert collector.value("spans", project) == trace

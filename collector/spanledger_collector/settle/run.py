@@ -122,6 +122,8 @@ class Settler:
         self._mark = 0
         self._mark_written_s = 0.0
         self._retry_at_s = 0.0
+        # Held while what came is taken from the queues and not yet among the dirty traces.
+        self._taking_in = threading.Lock()
         self._stopping = threading.Event()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -181,8 +183,9 @@ class Settler:
         """Wait until everything durable is settled; for tests and orderly stops."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
-            if not (self._inbox or self._judged or self._noted or self._erased or self._again or self._dirty):
-                return True
+            with self._taking_in:
+                if not (self._inbox or self._judged or self._noted or self._erased or self._again or self._dirty):
+                    return True
             time.sleep(0.01)
         return False
 
@@ -215,10 +218,10 @@ class Settler:
             is_last = self._stopping.is_set()
             started = time.monotonic()
             try:
-                self._take_in()
+                self._take_in_all()
                 if started >= self._retry_at_s:
                     while self._settle_due(time.monotonic() + (1e9 if is_last else 0.0)):
-                        self._take_in()
+                        self._take_in_all()
                     self._write_mark(is_last)
             except SpanledgerError as error:
                 self._counters.add("spanledger_settle_errors_total")
@@ -233,6 +236,10 @@ class Settler:
                 return
             self._counters.put("spanledger_pending_traces", len(self._dirty))
             self._wake.wait(max(0.0, self._every_s - (time.monotonic() - started)))
+
+    def _take_in_all(self) -> None:
+        with self._taking_in:
+            self._take_in()
 
     def _take_in(self) -> None:
         now = time.monotonic()
