@@ -23,7 +23,7 @@ _PICK = {
 _BASE = f"""
     sipHash64({{day:UInt32}}, number) AS h,
     lower(concat(hex(h), hex(sipHash64(h, 1)))) AS trace_id,
-    toDateTime64({{zero:Float64}} + {{day:UInt32}} * 86400 + (number / {{per_day:UInt32}}) * 86399, 9, 'UTC') AS start_time,
+    toDateTime64({{zero:Float64}} + {{day:UInt32}} * 86400 + (number / {{per_day:UInt32}}) * {{length:Float64}}, 9, 'UTC') AS start_time,
     {_PICK["feature"]}[1 + h % 8] AS feature,
     concat('r', toString(intDiv({{day:UInt32}}, 5))) AS release,
     if(h % 10 = 0, 'staging', 'production') AS environment,
@@ -125,7 +125,15 @@ def generate(store: Store, spans: int, now_s: float, progress: Callable[[int], N
     for day in range(DAYS):
         for statement in (_interactions(), _calls(), _spans()):
             text = statement
-            for name, value in (("day:UInt32", str(day)), ("per_day:UInt32", str(per_day)), ("zero:Float64", repr(zero))):
+            # The last day ends now: what seems to come in the future would be settled anew, beside what is measured.
+            length = min(86_399.0, now_s - 60 - zero - day * 86_400)
+            values = {
+                "day:UInt32": str(day),
+                "per_day:UInt32": str(per_day),
+                "zero:Float64": repr(zero),
+                "length:Float64": repr(length),
+            }
+            for name, value in values.items():
                 text = text.replace(f"{{{name}}}", value)
             store.command(text)
         for table in ("interactions", "calls", "spans"):
